@@ -1,0 +1,1 @@
+//! Types and client of the daemon API.

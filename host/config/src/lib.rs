@@ -1,0 +1,1 @@
+//! Schema, loading, validation and editing of the YAML configuration.

@@ -1,0 +1,1 @@
+//! Composition root: configuration in, network, plugins and API joined, drained in order.

@@ -1,0 +1,1 @@
+//! WebAssembly engine: plugins, instances, limits, capabilities, splices.

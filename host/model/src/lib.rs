@@ -1,0 +1,18 @@
+//! Names, ids, grants, limits and error codes that every other crate shares.
+//!
+//! Pure data: no I/O, no clock, no runtime. A peer id is `libp2p_identity::PeerId` everywhere.
+
+mod error;
+mod grant;
+mod name;
+mod path;
+mod protocol;
+
+pub use error::{ErrorCode, Failure};
+pub use grant::{AddressPattern, GrantError, Grants, NameGrant, ProtocolPattern, TcpGrants};
+pub use name::{NameError, PeerName, PluginName, ServiceName};
+pub use path::{PathKind, PathPolicy, Transport};
+pub use protocol::{
+    ADMIT_PROTOCOL, AGENT_PREFIX, GO_PING_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL, NAMES_PROTOCOL,
+    PING_PROTOCOL, RESERVED_SERVICE_NAMES, service_protocol,
+};

@@ -1,0 +1,1 @@
+//! The libp2p node: gate, streams, swarm loop and its handle.

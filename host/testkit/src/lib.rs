@@ -1,0 +1,1 @@
+//! Test settings: two nodes, a lab of network namespaces, hostile peers.

@@ -1,0 +1,1 @@
+//! Identity file, authorized_keys, access policy, invite codes and pairing proofs.

@@ -1,0 +1,1 @@
+//! A self-hosted circuit relay with admission.
