@@ -1,0 +1,144 @@
+//! The command line of `relay-server`, as written in its help.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use multiaddr::Multiaddr;
+
+/// A self-hosted relay: peers behind NAT reach each other through it, and only those you authorise.
+#[derive(Debug, Parser)]
+#[command(name = "relay-server", disable_version_flag = true, max_term_width = 110)]
+pub struct Arguments {
+    /// What to do; `serve` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+}
+
+/// Options of every command, before or after its own.
+#[derive(Debug, Args)]
+pub struct GlobalArguments {
+    /// Config file [default: ./relay-server.yaml, then /etc/peerup/relay-server.yaml]
+    #[arg(long, global = true, value_name = "PATH", env = "PEERUP_RELAY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// When to colour the log
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", env = "PEERUP_COLOR")]
+    pub color: Color,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Log less; twice for errors only
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub quiet: u8,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the relay in the foreground (the default)
+    Serve,
+    /// Write a config, a key and an empty list of authorised peers
+    Init(InitArguments),
+    /// Print the peer id and the addresses to hand out
+    Info(OutputArguments),
+    /// Let a peer use the relay; live at once in a running one
+    Authorize(AuthorizeArguments),
+    /// Take that right away; a running relay closes the peer's connections
+    Deauthorize(DeauthorizeArguments),
+    /// List the authorised peers
+    ListPeers(OutputArguments),
+    /// Check the config
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version
+    Version,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// Folder for the files; made where it is missing
+    #[arg(long, value_name = "DIR", env = "PEERUP_RELAY_DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Address to listen on, again for more [default: port 7777, TCP and QUIC, IPv4 and IPv6]
+    #[arg(long, value_name = "ADDR", env = "PEERUP_RELAY_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<Multiaddr>,
+    /// Address that peers reach this relay at from outside, again for more
+    #[arg(long, value_name = "ADDR", env = "PEERUP_RELAY_EXTERNAL", value_delimiter = ',')]
+    pub external: Vec<Multiaddr>,
+}
+
+/// Arguments of commands that print data.
+#[derive(Debug, Args)]
+pub struct OutputArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `authorize`.
+#[derive(Debug, Args)]
+pub struct AuthorizeArguments {
+    /// Peer id
+    #[arg(value_name = "ID")]
+    pub peer: String,
+    /// Whose it is
+    #[arg(long, value_name = "TEXT", env = "PEERUP_RELAY_COMMENT")]
+    pub comment: Option<String>,
+}
+
+/// Arguments of `deauthorize`.
+#[derive(Debug, Args)]
+pub struct DeauthorizeArguments {
+    /// Peer id
+    #[arg(value_name = "ID")]
+    pub peer: String,
+}
+
+/// What to do with the config.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the config file, the key and the list of authorised peers
+    Validate,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for line in [["relay-server", "--config", "x.yaml", "info"], ["relay-server", "info", "--config", "x.yaml"]] {
+            let arguments = Arguments::try_parse_from(line).unwrap();
+            assert_eq!(arguments.global.config, Some(PathBuf::from("x.yaml")));
+        }
+    }
+
+    #[test]
+    fn serve_is_what_happens_without_a_command() {
+        let arguments = Arguments::try_parse_from(["relay-server", "-v"]).unwrap();
+
+        assert!(arguments.command.is_none());
+        assert_eq!(arguments.global.verbose, 1);
+    }
+}

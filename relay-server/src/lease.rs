@@ -1,0 +1,270 @@
+//! Reservation leases: who holds a reservation, from which network, until when.
+//!
+//! Pure: time and addresses come in as arguments. Driven by the rate limiter that the relay
+//! behaviour asks for each reservation, and by the server when a connection closes. It exists because
+//! libp2p counts renewals like new reservations (a full relay would evict the peers it serves) and
+//! has no limit per network at all.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+
+/// Time that a lease outlives its reservation, so that a renewal that arrives late is still one.
+const LEASE_GRACE: Duration = Duration::from_secs(30);
+
+/// Where a peer connects from, as coarse as one customer of a provider usually is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// One IPv4 address.
+    V4(Ipv4Addr),
+    /// The upper 64 bits of an IPv6 address.
+    V6(u64),
+}
+
+impl Network {
+    /// Returns the network of an address; an IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn of_ip(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4),
+            IpAddr::V6(v6) => Self::V6((u128::from(v6) >> 64) as u64),
+        }
+    }
+
+    /// Returns the network of the first IP address in a multiaddr; `None` where there is none.
+    pub fn of(address: &Multiaddr) -> Option<Self> {
+        address.iter().find_map(|part| match part {
+            Protocol::Ip4(v4) => Some(Self::of_ip(v4.into())),
+            Protocol::Ip6(v6) => Some(Self::of_ip(v6.into())),
+            _ => None,
+        })
+    }
+}
+
+/// How many reservations there may be. `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseLimits {
+    /// Peers with a reservation at the same time.
+    pub total: Option<usize>,
+    /// Peers with a reservation from the same [`Network`].
+    pub per_network: Option<usize>,
+    /// How long one reservation holds without a renewal.
+    pub duration: Duration,
+}
+
+/// What a granted request was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// The peer had no lease.
+    New,
+    /// The peer had one, which now lasts longer.
+    Renewed,
+}
+
+/// Which limit a reservation ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseRefused {
+    /// All reservations of the relay are taken.
+    #[error("all {limit} reservations are taken (resources.max_reservations)")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// All reservations of that IP address, or IPv6 /64, are taken.
+    #[error("its network holds {limit} reservations already (resources.max_reservations_per_ip)")]
+    NetworkFull {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    network: Option<Network>,
+    until: Instant,
+}
+
+/// The leases of one relay; at most `total` of them, one for each peer.
+#[derive(Debug)]
+pub struct Leases {
+    limits: LeaseLimits,
+    held: HashMap<PeerId, Lease>,
+}
+
+impl Leases {
+    /// Creates an empty set.
+    pub fn new(limits: LeaseLimits) -> Self {
+        Self { limits, held: HashMap::new() }
+    }
+
+    /// Grants or renews the lease of a peer that asks from `network`.
+    ///
+    /// A peer that holds a lease keeps it however full the relay is. One that moved to another
+    /// network has to fit in there.
+    ///
+    /// # Errors
+    ///
+    /// Names the limit that is used up; an existing lease then stays as it was.
+    pub fn request(
+        &mut self,
+        peer: PeerId,
+        network: Option<Network>,
+        now: Instant,
+    ) -> Result<Grant, LeaseRefused> {
+        self.expire(now);
+        let before = self.held.get(&peer).copied();
+        if let Some(limit) = self.limits.total
+            && before.is_none()
+            && self.held.len() >= limit
+        {
+            return Err(LeaseRefused::Full { limit });
+        }
+        let moved = before.is_none_or(|lease| lease.network != network);
+        if let (Some(limit), Some(network)) = (self.limits.per_network, network)
+            && moved
+            && self.held_from(network) >= limit
+        {
+            return Err(LeaseRefused::NetworkFull { limit });
+        }
+        let until = now + self.limits.duration + LEASE_GRACE;
+        self.held.insert(peer, Lease { network, until });
+        Ok(if before.is_some() { Grant::Renewed } else { Grant::New })
+    }
+
+    /// Gives the lease of a peer back, when its last connection has closed.
+    pub fn release(&mut self, peer: &PeerId) {
+        self.held.remove(peer);
+    }
+
+    /// Returns how many peers hold a lease at `now`.
+    pub fn count(&mut self, now: Instant) -> usize {
+        self.expire(now);
+        self.held.len()
+    }
+
+    fn held_from(&self, network: Network) -> usize {
+        self.held.values().filter(|lease| lease.network == Some(network)).count()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.held.retain(|_, lease| lease.until > now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn leases(total: usize, per_network: usize) -> Leases {
+        let some = |limit| (limit > 0).then_some(limit);
+        Leases::new(LeaseLimits { total: some(total), per_network: some(per_network), duration: HOUR })
+    }
+
+    fn network(last: u8) -> Option<Network> {
+        Some(Network::V4(Ipv4Addr::new(192, 0, 2, last)))
+    }
+
+    #[test]
+    fn a_full_relay_refuses_a_new_peer_and_renews_an_old_one() {
+        let (now, old, new) = (Instant::now(), PeerId::random(), PeerId::random());
+        let mut leases = leases(1, 0);
+
+        assert_eq!(leases.request(old, network(1), now), Ok(Grant::New));
+        assert_eq!(leases.request(new, network(2), now), Err(LeaseRefused::Full { limit: 1 }));
+        assert_eq!(leases.request(old, network(1), now), Ok(Grant::Renewed));
+    }
+
+    #[test]
+    fn a_network_holds_no_more_than_its_share() {
+        let now = Instant::now();
+        let mut leases = leases(0, 2);
+        let peers: Vec<_> = (0..3).map(|_| PeerId::random()).collect();
+
+        assert!(leases.request(peers[0], network(1), now).is_ok());
+        assert!(leases.request(peers[1], network(1), now).is_ok());
+        assert_eq!(
+            leases.request(peers[2], network(1), now),
+            Err(LeaseRefused::NetworkFull { limit: 2 })
+        );
+        assert!(leases.request(peers[2], network(2), now).is_ok());
+    }
+
+    #[test]
+    fn a_lease_that_moves_into_a_full_network_stays_where_it_was() {
+        let now = Instant::now();
+        let mut leases = leases(0, 1);
+        let (one, two) = (PeerId::random(), PeerId::random());
+        leases.request(one, network(1), now).unwrap();
+        leases.request(two, network(2), now).unwrap();
+
+        assert!(leases.request(two, network(1), now).is_err());
+        assert_eq!(leases.request(two, network(2), now), Ok(Grant::Renewed));
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_subnet_are_one_network() {
+        let one = Network::of(&"/ip6/2001:db8:1:2::1/tcp/1".parse().unwrap());
+        let two = Network::of(&"/ip6/2001:db8:1:2:ffff::9/udp/1/quic-v1".parse().unwrap());
+        let other = Network::of(&"/ip6/2001:db8:1:3::1/tcp/1".parse().unwrap());
+
+        assert!(one.is_some());
+        assert_eq!(one, two);
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_clothes_is_the_same_network() {
+        assert_eq!(
+            Network::of(&"/ip6/::ffff:192.0.2.1/tcp/1".parse().unwrap()),
+            Network::of(&"/ip4/192.0.2.1/tcp/1".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn a_lease_ends_with_its_time_and_with_its_connection() {
+        let now = Instant::now();
+        let mut leases = leases(1, 0);
+        let (one, two) = (PeerId::random(), PeerId::random());
+        leases.request(one, network(1), now).unwrap();
+
+        assert!(leases.request(two, network(2), now + HOUR + LEASE_GRACE).is_ok());
+        leases.release(&two);
+        assert_eq!(leases.count(now), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_order_of_requests_exceeds_a_limit(
+            steps in prop::collection::vec((0usize..12, 0u8..4, 0u64..7200, any::<bool>()), 1..200),
+            total in 1usize..6,
+            per_network in 1usize..4,
+        ) {
+            let peers: Vec<_> = (0..12).map(|_| PeerId::random()).collect();
+            let mut now = Instant::now();
+            let mut leases = leases(total, per_network);
+            for (peer, from, advance, close) in steps {
+                now += Duration::from_secs(advance);
+                let held = { leases.expire(now); leases.held.get(&peers[peer]).map(|l| l.network) };
+                if close {
+                    leases.release(&peers[peer]);
+                } else {
+                    let answer = leases.request(peers[peer], network(from), now);
+                    if held == Some(network(from)) {
+                        prop_assert_eq!(answer, Ok(Grant::Renewed));
+                    }
+                }
+                prop_assert!(leases.held.len() <= total);
+                for last in 0..4 {
+                    prop_assert!(leases.held_from(network(last).unwrap()) <= per_network);
+                }
+            }
+        }
+    }
+}
