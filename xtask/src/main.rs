@@ -1,2 +1,85 @@
-//! x
-fn main(){}
+//! Every chore of the repository: `cargo xtask <chore>`. CI runs the same ones.
+#![expect(clippy::print_stdout, reason = "what a chore has to say goes to the terminal")]
+
+mod bench;
+mod demo;
+mod fuzz;
+mod lab;
+mod nodes;
+mod test;
+mod tidy;
+mod tools;
+mod web;
+mod workspace;
+
+use std::{process::ExitCode, thread};
+
+use clap::{Parser, Subcommand};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Every chore of the repository as one command")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Runs everything that CI runs, in order, up to the first failure
+    Test,
+    /// Shows the whole thing on loopback: pairs two nodes over a relay and fetches a page through a plugin
+    Demo {
+        /// Leaves it running with the address to open in a browser
+        #[arg(long)]
+        stay: bool,
+    },
+    /// Runs the end-to-end cases between two NAT routers in network namespaces (needs root)
+    Lab(lab::LabArguments),
+    /// Measures one encrypted tunnel on loopback, beside a plain copy loop
+    Bench(bench::BenchArguments),
+    /// Checks the edges between crates, cycles between modules, file headers; lists long files and functions
+    Tidy,
+    /// Runs the fuzz targets with cargo-fuzz
+    Fuzz(fuzz::FuzzArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = watch_signals() {
+        println!("Ctrl-C will not clean up: {error}");
+    }
+    let outcome = match &arguments.chore {
+        Chore::Test => test::run(),
+        Chore::Demo { stay } => demo::run(*stay),
+        Chore::Lab(arguments) => lab::run(arguments),
+        Chore::Bench(arguments) => bench::run(arguments),
+        Chore::Tidy => tidy::run(),
+        Chore::Fuzz(arguments) => fuzz::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("\nFAILED: {error:#}");
+            ExitCode::from(if peerup_testkit::interrupted() { 130 } else { 1 })
+        }
+    }
+}
+
+/// Turns the first SIGINT or SIGTERM into the end of every wait, so that what was started is ended and
+/// removed; the second one ends at once.
+fn watch_signals() -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        for signal in &mut signals {
+            if peerup_testkit::interrupted() {
+                std::process::exit(128 + signal);
+            }
+            peerup_testkit::interrupt();
+        }
+    });
+    Ok(())
+}

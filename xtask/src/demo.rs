@@ -1,0 +1,4 @@
+//! x
+pub(crate) fn run(_: bool) -> anyhow::Result<()> {
+    anyhow::bail!("not yet")
+}
