@@ -1,1 +1,17 @@
-//! Types and client of the daemon API.
+//! Types of the daemon API and the client that speaks it over the daemon's Unix socket.
+//!
+//! `GET /v1/...` and friends answer `{"data": ...}` or `{"error": {"code", "message", "hint"}}`; long
+//! answers are NDJSON, one object a line. The shapes here are the ones that `--json` prints.
+
+mod client;
+mod socket;
+mod types;
+
+pub use client::{Client, ClientError, EventLines};
+pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_path};
+pub use types::{
+    Answer, AuthEntry, AuthRequest, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody, ExposeRequest,
+    InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, PeerInfo, PingRequest,
+    PluginCommandInfo, PluginInfo, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo,
+    ServiceUpdate, StatusInfo, WhoInfo,
+};

@@ -1,0 +1,376 @@
+//! The objects of the API, in the order of its endpoints.
+
+use peerup_model::Failure;
+use serde::{Deserialize, Serialize};
+
+/// A successful answer: `{"data": ...}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub data: T,
+}
+
+/// A failed answer: `{"error": {"code", "message", "hint"}}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What failed and what to do.
+    pub error: Failure,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusInfo {
+    /// The node's peer id in base58.
+    pub peer_id: String,
+    /// The node's own name, if the config gives one.
+    pub name: Option<String>,
+    /// Version of the daemon.
+    pub version: String,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Peers with at least one connection that answered lately, relays included.
+    pub connected_peers: usize,
+    /// Addresses the node listens on.
+    pub listen_addresses: Vec<String>,
+    /// Addresses under which relays make the node reachable.
+    pub relay_addresses: Vec<String>,
+    /// Enabled services.
+    pub services_count: usize,
+    /// What is known of the NAT; `unknown` until it is determined.
+    pub nat: String,
+    /// The configured relays and their reservations.
+    pub relays: Vec<RelayInfo>,
+    /// Path of the config file.
+    pub config: String,
+    /// What stands in the way of being fully up, a sentence each; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// A configured relay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelayInfo {
+    /// Its peer id.
+    pub peer_id: String,
+    /// Its name in the config, if it has one.
+    pub name: Option<String>,
+    /// Its addresses as configured.
+    pub addresses: Vec<String>,
+    /// Whether it holds a reservation for this node now.
+    pub reserved: bool,
+    /// The state in words: `reserved`, `connecting`, `waiting to retry`, ...
+    pub state: String,
+    /// Why the last attempt failed, if it did.
+    pub last_error: Option<String>,
+}
+
+/// `GET /v1/services`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServiceInfo {
+    /// Its name.
+    pub name: String,
+    /// The protocol peers open.
+    pub protocol: String,
+    /// Where it is served from, `host:port`.
+    pub local_address: String,
+    /// Whether peers may open it now.
+    pub enabled: bool,
+    /// The plugin that serves it.
+    pub plugin: String,
+}
+
+/// `POST /v1/expose`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExposeRequest {
+    /// A service name.
+    pub name: String,
+    /// `host:port` as this machine reaches it.
+    pub local_address: String,
+}
+
+/// `PUT /v1/services/{name}`: switches a service on or off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceUpdate {
+    /// Whether peers may open it.
+    pub enabled: bool,
+}
+
+/// `GET /v1/peers`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Peer id in base58.
+    pub id: String,
+    /// Its name in the config, if it has one.
+    pub name: Option<String>,
+    /// `member`, `infra` (a relay) or `pairing`.
+    pub role: String,
+    /// Remote addresses of its connections.
+    pub addresses: Vec<String>,
+    /// What it says it runs.
+    pub agent_version: Option<String>,
+    /// The path new streams would take: `DIRECT` or `RELAYED`; none without a connection.
+    pub path: Option<String>,
+    /// The transport of a direct path.
+    pub transport: Option<String>,
+    /// The relay of a relayed path.
+    pub via: Option<String>,
+    /// Last measured round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Seconds since it last answered.
+    pub last_seen_s: Option<u64>,
+    /// Open streams.
+    pub streams: usize,
+    /// Bytes received on tunnels and other streams of live connections.
+    pub bytes_in: u64,
+    /// Bytes sent likewise.
+    pub bytes_out: u64,
+    /// Its live connections.
+    pub connections: Vec<ConnectionInfo>,
+}
+
+/// One live connection to a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConnectionInfo {
+    /// `DIRECT` or `RELAYED`.
+    pub path: String,
+    /// The remote address.
+    pub address: String,
+    /// Last measured round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Seconds since it last answered.
+    pub last_seen_s: Option<u64>,
+    /// Open streams.
+    pub streams: usize,
+}
+
+/// `GET /v1/auth`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuthEntry {
+    /// Peer id in base58.
+    pub peer_id: String,
+    /// Its name in the config, if it has one.
+    pub name: Option<String>,
+    /// The line's comment.
+    pub comment: Option<String>,
+    /// `member` or `admin`.
+    pub role: String,
+    /// The only services it may open; none for all.
+    pub services: Option<Vec<String>>,
+    /// When the entry ends, RFC 3339.
+    pub expires: Option<String>,
+    /// Whether that moment has passed.
+    pub expired: bool,
+}
+
+/// `POST /v1/auth`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthRequest {
+    /// Peer id.
+    pub peer_id: String,
+    /// A comment for the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// A name to write into the config too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The only services it may open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+    /// When the entry ends, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// `POST /v1/ping`; the answer is NDJSON of the ping plugin's events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PingRequest {
+    /// A name, a peer id or a unique prefix of one.
+    pub peer: String,
+    /// How many; 0 for no end.
+    #[serde(default = "default_count")]
+    pub count: u64,
+    /// Milliseconds between two.
+    #[serde(default = "default_interval")]
+    pub interval_ms: u64,
+    /// Milliseconds to wait for each.
+    #[serde(default = "default_timeout")]
+    pub timeout_ms: u64,
+    /// Stop at the first answer over a direct path.
+    #[serde(default)]
+    pub until_direct: bool,
+}
+
+fn default_count() -> u64 {
+    4
+}
+fn default_interval() -> u64 {
+    1000
+}
+fn default_timeout() -> u64 {
+    5000
+}
+
+/// `POST /v1/resolve`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// A name, a peer id or a unique prefix of one.
+    pub name: String,
+}
+
+/// Who a name stands for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResolveAnswer {
+    /// What was asked.
+    pub name: String,
+    /// Peer id in base58.
+    pub peer_id: String,
+    /// The tier that knew it: `config` or `peer-id`.
+    pub source: String,
+}
+
+/// `POST /v1/connect`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectRequest {
+    /// A name, a peer id or a unique prefix of one.
+    pub peer: String,
+    /// The service at that peer.
+    pub service: String,
+    /// `address:port` to listen on; port 0 for a free one.
+    pub listen: String,
+}
+
+/// A running proxy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConnectInfo {
+    /// What `DELETE /v1/connect/{id}` takes.
+    pub id: String,
+    /// Peer id.
+    pub peer_id: String,
+    /// The service at that peer.
+    pub service: String,
+    /// The address bound.
+    pub listen_address: String,
+}
+
+/// `POST /v1/invite`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InviteRequest {
+    /// What the joiner calls this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How long the code is good for, as in `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// The only services the joiner may open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+}
+
+/// An open invite.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InviteInfo {
+    /// What `GET /v1/invite/{id}` takes.
+    pub id: String,
+    /// The code to hand over.
+    pub code: String,
+    /// When it ends, RFC 3339.
+    pub expires: String,
+    /// What the inviter should know, a sentence each: a relay that could not be told, for one.
+    pub notes: Vec<String>,
+}
+
+/// `GET /v1/invite/{id}`, once the peer has joined.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InviteOutcome {
+    /// The peer that joined.
+    pub peer_id: String,
+    /// What it is called here.
+    pub name: String,
+    /// What is left to do, a sentence each: a relay that would not admit the peer, for one.
+    pub notes: Vec<String>,
+}
+
+/// `POST /v1/join`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The invite code.
+    pub code: String,
+    /// What the inviter calls this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What joining led to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JoinOutcome {
+    /// The inviter.
+    pub peer_id: String,
+    /// What it is called here.
+    pub name: String,
+    /// Relays written into the config.
+    pub relays: Vec<String>,
+}
+
+/// `POST /v1/relays` and `DELETE /v1/relays`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayRequest {
+    /// Full multiaddr with `/p2p/`.
+    pub address: String,
+}
+
+/// `GET /v1/plugins`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it says it is.
+    pub summary: String,
+    /// `active` or `failed`.
+    pub state: String,
+    /// Why it failed, if it did.
+    pub reason: Option<String>,
+    /// Instances alive now.
+    pub instances: u64,
+    /// Instances made since the start.
+    pub instances_total: u64,
+    /// Tunnels that run spliced in the host now, with no instance.
+    pub tunnels: u64,
+    /// Tunnels since the start.
+    pub tunnels_total: u64,
+    /// Instances that trapped.
+    pub traps: u64,
+    /// Calls that were not granted.
+    pub denials: u64,
+    /// Bytes that tunnels of this plugin received from peers and local connections.
+    pub bytes: u64,
+    /// What the operator grants, in words of the config.
+    pub grants: serde_json::Value,
+    /// Its commands.
+    pub commands: Vec<PluginCommandInfo>,
+}
+
+/// A word that a plugin adds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginCommandInfo {
+    /// The word.
+    pub name: String,
+    /// What it does.
+    pub summary: String,
+}
+
+/// `whoami --json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhoInfo {
+    /// Peer id in base58.
+    pub peer_id: String,
+}
