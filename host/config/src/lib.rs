@@ -1,1 +1,26 @@
 //! Schema, loading, validation and editing of the YAML configuration.
+//!
+//! One serde schema holds every key; what it does not know is refused with the line and the nearest key. A
+//! load either gives a config with every default filled in, or tells all that is wrong. Edits keep the file's
+//! comments and order, and nothing is written that does not read back as the change that was meant.
+
+mod document;
+mod error;
+mod keys;
+mod load;
+mod node;
+mod raw;
+mod relay;
+mod values;
+
+pub use error::{ConfigError, EditError, FindError, Problem};
+pub use load::{
+    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, load_node, load_relay, parse_node,
+    parse_relay,
+};
+pub use node::{
+    AllowedPeer, DEFAULT_SERVICE_PLUGIN, DaemonConfig, NetworkConfig, NodeConfig, PluginEntry, PluginLimits,
+    SecurityConfig, ServiceAccess, ServiceEntry, TunnelConfig, default_plugins,
+};
+pub use relay::{Enrollment, RelayConfig, RelayResources};
+pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};

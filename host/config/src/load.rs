@@ -1,0 +1,265 @@
+//! Finds, reads and checks a config file. Everything wrong in it is told at once, in the order of the file.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    document::{Node, Position, dotted},
+    error::{ConfigError, FindError, Problem},
+    keys::{self, Shape, Walk},
+    node::{self, NodeConfig},
+    raw::{RawNode, RawRelay},
+    relay::{self, RelayConfig},
+    values::Reader,
+};
+
+/// Longest config file that is read, in bytes.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// The latest version of the schema that this release reads.
+pub const CONFIG_VERSION: u64 = 1;
+
+/// Where a config is looked for when nobody names one. Filled from the environment by the caller.
+#[derive(Debug, Clone, Default)]
+pub struct SearchPlaces {
+    /// The working directory: `peerup.yaml` in it.
+    pub working_dir: PathBuf,
+    /// The home folder, `HOME`: `.config/peerup/config.yaml` in it, unless the next is set.
+    pub home: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`: `peerup/config.yaml` in it. A relative one is not used, as its specification says.
+    pub xdg_config_home: Option<PathBuf>,
+    /// `/etc`, or another folder in tests: `peerup/config.yaml` in it.
+    pub system: Option<PathBuf>,
+}
+
+impl SearchPlaces {
+    /// Returns the files in the order in which they are looked for.
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.working_dir.join("peerup.yaml")];
+        files.extend(self.user_folder().map(|folder| folder.join("config.yaml")));
+        files.extend(
+            self.system
+                .as_ref()
+                .map(|etc| etc.join("peerup").join("config.yaml")),
+        );
+        files
+    }
+
+    /// Returns the user's own config folder, `~/.config/peerup` as a rule: where `init` writes.
+    pub fn user_folder(&self) -> Option<PathBuf> {
+        let given = self.xdg_config_home.as_ref().filter(|path| path.is_absolute());
+        let home = self.home.as_ref().filter(|path| !path.as_os_str().is_empty());
+        match (given, home) {
+            (Some(folder), _) => Some(folder.join("peerup")),
+            (None, Some(home)) => Some(home.join(".config").join("peerup")),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Finds the config: what `--config` names, else what `PEERUP_CONFIG` names, else the first of the usual
+/// places that has one. A file that is named and missing is an error, never a reason to look elsewhere.
+///
+/// # Errors
+/// None found, a named one missing, or a place that cannot be looked at.
+pub fn find_config(
+    flag: Option<&Path>,
+    env: Option<&str>,
+    places: &SearchPlaces,
+) -> Result<PathBuf, FindError> {
+    let env = env.filter(|value| !value.is_empty()).map(Path::new);
+    let named = flag
+        .map(|path| (path, "--config"))
+        .or(env.map(|path| (path, "PEERUP_CONFIG")));
+    if let Some((path, origin)) = named {
+        let path = places.working_dir.join(path);
+        return match exists(&path)? {
+            true => Ok(path),
+            false => Err(FindError::Named { path, origin }),
+        };
+    }
+    let searched = places.candidates();
+    for path in &searched {
+        if exists(path)? {
+            return Ok(path.clone());
+        }
+    }
+    Err(FindError::Nowhere { searched })
+}
+
+fn exists(path: &Path) -> Result<bool, FindError> {
+    match path.try_exists() {
+        Ok(found) => Ok(found),
+        // A file stands where a folder of the path would be.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(source) => Err(FindError::Unreadable {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// A config with what the operator should hear about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded<T> {
+    /// The config.
+    pub config: T,
+    /// What has no effect or is unwise, in the order of the file.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a node's config.
+///
+/// # Errors
+/// Missing, unreadable, too long, of a later version, or wrong in any number of places.
+pub fn load_node(path: &Path) -> Result<Loaded<NodeConfig>, ConfigError> {
+    parse_node(&read(path)?, path)
+}
+
+/// Reads a relay server's config.
+///
+/// # Errors
+/// As [`load_node`].
+pub fn load_relay(path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
+    parse_relay(&read(path)?, path)
+}
+
+/// Checks the text of a node's config. The path is for messages and for relative paths; nothing is read.
+///
+/// # Errors
+/// Of a later version, or wrong in any number of places.
+pub fn parse_node(text: &str, path: &Path) -> Result<Loaded<NodeConfig>, ConfigError> {
+    parse::<RawNode, _>(text, path, &keys::NODE, node::resolve)
+}
+
+/// Checks the text of a relay server's config. The path is for messages and for relative paths.
+///
+/// # Errors
+/// Of a later version, or wrong in any number of places.
+pub fn parse_relay(text: &str, path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
+    parse::<RawRelay, _>(text, path, &keys::RELAY, relay::resolve)
+}
+
+/// Reads the whole file as text, bounded.
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ConfigError::Missing {
+            path: path.to_owned(),
+        },
+        _ => ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_CONFIG_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = 1 + error
+            .as_bytes()
+            .iter()
+            .take(good)
+            .filter(|&&byte| byte == b'\n')
+            .count();
+        ConfigError::NotText {
+            path: path.to_owned(),
+            line,
+        }
+    })
+}
+
+/// Some editors put a byte-order mark in front; it is no part of the text.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+fn parse<R: DeserializeOwned + Default, C>(
+    text: &str,
+    path: &Path,
+    shape: &Shape,
+    resolve: impl FnOnce(R, &mut Reader<'_>) -> C,
+) -> Result<Loaded<C>, ConfigError> {
+    let text = without_mark(text);
+    let invalid = |mut problems: Vec<Problem>| {
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        ConfigError::Invalid {
+            path: path.to_owned(),
+            problems,
+        }
+    };
+    if text.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    let root = Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
+    check_version(&root, path)?;
+    let mut walk = Walk::over(&root, shape);
+    if !walk.problems.is_empty() {
+        // The serde schema would stop at the first of these.
+        return Err(invalid(walk.problems));
+    }
+    let raw = match deserialize::<R>(text, &root) {
+        Ok(raw) => raw,
+        Err(problem) => return Err(invalid(vec![problem])),
+    };
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut reader = Reader::new(&root, folder);
+    let config = resolve(raw, &mut reader);
+    if !reader.problems.is_empty() {
+        return Err(invalid(reader.problems));
+    }
+    let mut warnings = std::mem::take(&mut walk.warnings);
+    warnings.append(&mut reader.warnings);
+    warnings.sort_by_key(|problem| (problem.line, problem.column));
+    Ok(Loaded { config, warnings })
+}
+
+/// A file of a later version may have keys that mean nothing here: its version is told first.
+fn check_version(root: &Node, path: &Path) -> Result<(), ConfigError> {
+    let Some(entry) = root.entry("version") else {
+        return Ok(());
+    };
+    let crate::document::Content::Scalar(text) = &entry.value.content else {
+        return Ok(());
+    };
+    match text.parse::<u64>() {
+        Ok(found) if found > CONFIG_VERSION => Err(ConfigError::Version {
+            path: path.to_owned(),
+            found,
+            supported: CONFIG_VERSION,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn deserialize<R: DeserializeOwned + Default>(text: &str, root: &Node) -> Result<R, Problem> {
+    if matches!(root.content, crate::document::Content::Null) {
+        return Ok(R::default());
+    }
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        emit_comments: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location().map(|at| Position {
+            line: usize::try_from(at.line()).unwrap_or(1),
+            column: usize::try_from(at.column()).unwrap_or(1),
+        });
+        let place = place.unwrap_or(Position::START);
+        let key = dotted(&root.path_at(place.line, place.column));
+        Problem::at(place, key, error.without_snippet().to_string())
+    })
+}

@@ -1,0 +1,130 @@
+//! The config as it stands in the file: the one serde schema, with nothing resolved.
+//!
+//! Values that have a form of their own are text here and are checked in `node` and `relay`, so that one
+//! load tells all that is wrong and not only the first thing.
+
+use std::collections::BTreeMap;
+
+use peerup_model::Grants;
+use serde::{Deserialize, de::IgnoredAny};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawNode {
+    pub(crate) version: Option<u64>,
+    pub(crate) name: Option<String>,
+    pub(crate) identity: Option<RawIdentity>,
+    pub(crate) network: Option<RawNetwork>,
+    pub(crate) relay: Option<RawRelays>,
+    pub(crate) security: Option<RawSecurity>,
+    pub(crate) services: Option<BTreeMap<String, RawService>>,
+    pub(crate) names: Option<BTreeMap<String, String>>,
+    pub(crate) plugins: Option<BTreeMap<String, RawPlugin>>,
+    pub(crate) tunnels: Option<RawTunnels>,
+    pub(crate) daemon: Option<RawDaemon>,
+    #[serde(rename = "discovery")]
+    _discovery: Option<IgnoredAny>,
+    #[serde(rename = "protocols")]
+    _protocols: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawIdentity {
+    pub(crate) key_file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawNetwork {
+    pub(crate) listen_addresses: Option<Vec<String>>,
+    pub(crate) external_addresses: Option<Vec<String>>,
+    #[serde(rename = "force_private_reachability")]
+    _force_private_reachability: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawRelays {
+    pub(crate) addresses: Option<Vec<String>>,
+    #[serde(rename = "reservation_interval")]
+    _reservation_interval: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawSecurity {
+    pub(crate) authorized_keys_file: Option<String>,
+    pub(crate) enable_connection_gating: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawService {
+    pub(crate) local_address: Option<String>,
+    pub(crate) enabled: Option<bool>,
+    pub(crate) plugin: Option<String>,
+    pub(crate) allow: Option<Vec<String>>,
+    #[serde(rename = "protocol")]
+    _protocol: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawPlugin {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) grants: Option<Grants>,
+    pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(crate) limits: Option<RawLimits>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawLimits {
+    pub(crate) memory: Option<String>,
+    pub(crate) cpu: Option<String>,
+    pub(crate) instances: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawTunnels {
+    pub(crate) idle_timeout: Option<String>,
+    pub(crate) write_timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawDaemon {
+    pub(crate) drain_timeout: Option<String>,
+    pub(crate) cache_dir: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawRelay {
+    pub(crate) version: Option<u64>,
+    pub(crate) identity: Option<RawIdentity>,
+    pub(crate) network: Option<RawNetwork>,
+    pub(crate) security: Option<RawSecurity>,
+    pub(crate) enrollment: Option<String>,
+    pub(crate) resources: Option<RawResources>,
+    #[serde(rename = "health")]
+    _health: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawResources {
+    pub(crate) max_reservations: Option<String>,
+    pub(crate) max_reservations_per_ip: Option<String>,
+    pub(crate) max_circuits: Option<String>,
+    pub(crate) max_circuits_per_peer: Option<String>,
+    pub(crate) reservation_ttl: Option<String>,
+    pub(crate) session_duration: Option<String>,
+    pub(crate) session_data_limit: Option<String>,
+    #[serde(rename = "buffer_size")]
+    _buffer_size: Option<IgnoredAny>,
+    #[serde(rename = "max_reservations_per_asn")]
+    _max_reservations_per_asn: Option<IgnoredAny>,
+}
