@@ -1,0 +1,98 @@
+//! Carries TCP between peers: answers service streams, and listens for the `forward` command.
+//!
+//! No byte of a tunnel enters this plugin: it joins two connections and the host moves what flows.
+
+use peerup_plugin_sdk::{
+    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, streams, tcp,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+/// Streams that may be opening at once. Past it, clients wait in the listener's queue; a peer that hangs
+/// cannot make the list grow.
+const MAX_OPENING: usize = 1024;
+/// What a probe opens: answered by the `ping` plugin, so it costs the service nothing.
+const PROBE_PROTOCOL: &str = "/peerup/ping/1.0.0";
+
+struct TcpProxy;
+
+peerup_plugin_sdk::register!(TcpProxy: inbound, command);
+
+impl Inbound for TcpProxy {
+    async fn handle(request: Request, connection: Duplex) -> Result<(), Error> {
+        let Some(service) = request.service else {
+            return Err(Error::invalid(format!("{} is not a service", request.protocol)));
+        };
+        let local = tcp::connect(&service.local_address)
+            .await
+            .map_err(|error| error.context(format_args!("service {}", service.name)))?;
+        join(connection, local);
+        Ok(())
+    }
+}
+
+/// The arguments of `forward`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Forward {
+    /// A name, a peer id, or a prefix of one.
+    peer: String,
+    service: String,
+    /// `address:port`; port 0 takes a free one.
+    listen: String,
+    /// Whether to fail before listening if the peer cannot be reached.
+    #[serde(default)]
+    probe: bool,
+}
+
+impl Command for TcpProxy {
+    async fn run(name: String, arguments: Arguments) -> Result<(), Error> {
+        if name != "forward" {
+            return Err(Error::invalid(format!("no command {name:?}; there is `forward`")));
+        }
+        let forward: Forward = arguments.parse()?;
+        if forward.probe {
+            probe(&forward.peer).await?;
+        }
+        let listener = tcp::listen(&forward.listen).await?;
+        let address = listener.local_address();
+        let listening = json!({ "event": "listening", "address": address });
+        output::emit(format!("listening on {address}"), &listening).await?;
+        listener.serve(MAX_OPENING, |client| forward.carry(client)).await
+    }
+}
+
+impl Forward {
+    /// Opens a stream for one client. Fails only once nobody reads our events any more.
+    async fn carry(&self, client: Duplex) -> Result<(), Error> {
+        let protocol = format!("/peerup/{}/1.0.0", self.service);
+        match streams::open(&self.peer, &protocol, PathPolicy::PreferDirect).await {
+            Ok(stream) => {
+                join(client, stream);
+                Ok(())
+            }
+            Err(error) => {
+                client.reset();
+                let text = format!("{} of {}: {error}", self.service, self.peer);
+                output::emit(text, &json!({ "event": "failed", "error": error.text() })).await
+            }
+        }
+    }
+}
+
+/// Fails where the peer cannot be reached. Without the grant for pings nothing is known, and nothing fails.
+async fn probe(peer: &str) -> Result<(), Error> {
+    match streams::open(peer, PROBE_PROTOCOL, PathPolicy::PreferDirect).await {
+        Ok(stream) => {
+            stream.reset();
+            Ok(())
+        }
+        Err(Error::Denied(reason)) => {
+            log::debug(format!("not probing {peer}: {reason}"));
+            Ok(())
+        }
+        // Reached, with nobody there who answers pings: that is all a probe asks.
+        Err(Error::Refused(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

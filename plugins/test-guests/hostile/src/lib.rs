@@ -1,0 +1,141 @@
+//! A plugin that misbehaves on request, one behaviour at a time, for the tests of the host.
+//!
+//! As `command` the name of the command is the behaviour and its arguments say the rest. As `inbound` the
+//! behaviour stands in the protocol, `/peerup/p/hostile/<behaviour>/1.0.0`; on a service it is the setting
+//! `behaviour`, or else the name of the service. The plugin's settings say the rest.
+
+mod attack;
+
+use std::future::pending;
+
+use peerup_plugin_sdk::{
+    Arguments, Command, Duplex, Error, Inbound, Incoming, Outgoing, PathPolicy, Request, Service, copy, join,
+    names, output, settings, streams, tcp,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+struct Hostile;
+
+peerup_plugin_sdk::register!(Hostile: inbound, command);
+
+/// What a behaviour may need to know.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    behaviour: Option<String>,
+    target: String,
+    address: String,
+    peer: String,
+    protocol: String,
+    name: String,
+}
+
+impl Command for Hostile {
+    async fn run(name: String, arguments: Arguments) -> Result<(), Error> {
+        let details: Details = arguments.parse()?;
+        match name.as_str() {
+            "hold" => pending().await,
+            "emit" => loop {
+                // The error is what a well-behaved plugin would stop at.
+                let _ = output::emit("again", &json!({ "again": true })).await;
+            },
+            other => anywhere(other, &details).await,
+        }
+    }
+}
+
+impl Inbound for Hostile {
+    async fn handle(request: Request, connection: Duplex) -> Result<(), Error> {
+        let details: Details = settings::get()?;
+        let behaviour = behaviour(&request, &details)?;
+        match behaviour.as_str() {
+            "echo" => {
+                let mut outgoing = connection.send();
+                copy(&mut connection.receive(), &mut outgoing).await?;
+                outgoing.finish().await
+            }
+            "pass" => pass(request.service, connection).await,
+            "twice" => twice(&connection).await,
+            "drop-ok" => {
+                drop(connection);
+                Ok(())
+            }
+            "drop-err" => {
+                drop(connection);
+                Err(Error::refused("dropped on purpose"))
+            }
+            "hold" => {
+                pending::<()>().await;
+                drop(connection);
+                Ok(())
+            }
+            "emit" => output::emit("nobody asked", &json!({})).await,
+            other => anywhere(other, &details).await,
+        }
+    }
+}
+
+fn behaviour(request: &Request, details: &Details) -> Result<String, Error> {
+    if let Some(rest) = request.protocol.strip_prefix("/peerup/p/hostile/") {
+        return Ok(rest.split('/').next().unwrap_or_default().to_owned());
+    }
+    let configured = details.behaviour.clone();
+    configured
+        .or_else(|| request.service.as_ref().map(|service| service.name.clone()))
+        .ok_or_else(|| Error::invalid(format!("no behaviour in {}", request.protocol)))
+}
+
+/// What needs no connection.
+async fn anywhere(behaviour: &str, details: &Details) -> Result<(), Error> {
+    match behaviour {
+        "loop" => attack::spin(),
+        "alloc" => attack::allocate(),
+        "trap" => attack::trap(),
+        "log" => attack::flood_the_log(),
+        "stack" => attack::overflow_the_stack(),
+        "connect" => tcp::connect(&details.target).await.map(drop),
+        "listen" => {
+            let address = tcp::listen(&details.address).await?.local_address();
+            output::emit(&address, &json!({ "address": address })).await
+        }
+        "open" => streams::open(&details.peer, &details.protocol, PathPolicy::PreferDirect)
+            .await
+            .map(drop),
+        "resolve" => {
+            let answer = names::resolve(&details.name).await?;
+            let event = json!({ "peer": answer.peer, "source": answer.source });
+            output::emit(&answer.peer, &event).await
+        }
+        "error" => Err(Error::refused("asked to fail")),
+        other => Err(Error::invalid(format!(
+            "no behaviour {other:?} without a connection"
+        ))),
+    }
+}
+
+/// Joins and returns at once.
+async fn pass(service: Option<Service>, connection: Duplex) -> Result<(), Error> {
+    let service = service.ok_or_else(|| Error::invalid("pass needs a service"))?;
+    let local = tcp::connect(&service.local_address).await?;
+    join(connection, local);
+    Ok(())
+}
+
+/// Takes each direction twice. Succeeds where the second taking was refused and the first still works.
+async fn twice(connection: &Duplex) -> Result<(), Error> {
+    let (mut incoming, mut outgoing) = (connection.receive(), connection.send());
+    let second: (Incoming, Outgoing) = (connection.receive(), connection.send());
+    let mut ended = second.0;
+    refused_as_invalid("receive", ended.read().await.map(drop))?;
+    refused_as_invalid("send", second.1.finish().await)?;
+    copy(&mut incoming, &mut outgoing).await?;
+    outgoing.finish().await
+}
+
+fn refused_as_invalid(what: &str, result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::Invalid(_)) => Ok(()),
+        other => Err(Error::closed(format!("the second {what} answered {other:?}"))),
+    }
+}
