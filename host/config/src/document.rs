@@ -295,7 +295,13 @@ impl<'a> Builder<'a> {
             if event == Event::SequenceEnd {
                 return Ok((items, self.bytes(&span).1));
             }
-            items.push(self.node(event, span, depth + 1)?);
+            let mut item = self.node(event, span, depth + 1)?;
+            if matches!(item.content, Content::Null) && item.start == item.end {
+                let before = self.text.get(..item.start).unwrap_or_default();
+                item.start = before.trim_end().len();
+                item.end = item.start;
+            }
+            items.push(item);
         }
     }
 
@@ -325,7 +331,12 @@ impl<'a> Builder<'a> {
             }
             let (key_start, key_end) = self.bytes(&span);
             let (event, span) = self.next_in(opened)?;
-            let value = self.node(event, span, depth + 1)?;
+            let mut value = self.node(event, span, depth + 1)?;
+            if matches!(value.content, Content::Null) && value.start == value.end {
+                // The parser places a value that is not there wherever it stopped looking.
+                value.start = self.after_colon(key_end);
+                value.end = value.start;
+            }
             entries.push(Entry {
                 key,
                 key_position,
@@ -333,6 +344,17 @@ impl<'a> Builder<'a> {
                 key_end,
                 value,
             });
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// Returns the byte after the colon of a key, or after the key where it has none.
+    fn after_colon(&self, key_end: usize) -> usize {
+        let rest = self.text.get(key_end..).unwrap_or_default();
+        match rest.trim_start_matches([' ', '\t']).strip_prefix(':') {
+            Some(after) => self.text.len() - after.len(),
+            None => key_end,
         }
     }
 }

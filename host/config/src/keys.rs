@@ -251,3 +251,136 @@ fn unknown(key: &str, known: &[(&str, Shape)]) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+
+    /// Every key of the table as a dotted path, names as `*`; ignored ones apart.
+    fn paths(shape: &Shape, at: &str, known: &mut BTreeSet<String>, ignored: &mut BTreeSet<String>) {
+        let below = |key: &str| match at {
+            "" => key.to_owned(),
+            at => format!("{at}.{key}"),
+        };
+        match shape {
+            Map(keys) => {
+                for (key, shape) in *keys {
+                    if let Ignored(_) = shape {
+                        ignored.insert(below(key));
+                    } else {
+                        known.insert(below(key));
+                        paths(shape, &below(key), known, ignored);
+                    }
+                }
+            }
+            Named(shape) => paths(shape, &below("*"), known, ignored),
+            Value | List | Free | Ignored(_) => {}
+        }
+    }
+
+    /// Every key of a file in the same form.
+    fn written(node: &Node, shape: &Shape, at: &str, found: &mut BTreeSet<String>) {
+        for entry in node.entries() {
+            let (name, below) = match shape {
+                Map(keys) => match keys.iter().find(|(key, _)| *key == entry.key) {
+                    Some((key, below)) => (*key, below),
+                    None => panic!("the table lacks {}", entry.key),
+                },
+                Named(below) => ("*", *below),
+                Value | List | Free | Ignored(_) => return,
+            };
+            let path = if at.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{at}.{name}")
+            };
+            found.insert(path.clone());
+            written(&entry.value, below, &path, found);
+        }
+    }
+
+    fn sample_has_every_key_of(shape: &Shape, file: &str) {
+        let (mut known, mut ignored) = (BTreeSet::new(), BTreeSet::new());
+        paths(shape, "", &mut known, &mut ignored);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../configs")
+            .join(file);
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut found = BTreeSet::new();
+        written(&Node::parse(&text).unwrap(), shape, "", &mut found);
+        found.retain(|path| !path.ends_with(".*"));
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn the_samples_have_every_key_and_no_other() {
+        sample_has_every_key_of(&NODE, "peerup.yaml");
+        sample_has_every_key_of(&RELAY, "relay-server.yaml");
+    }
+
+    #[test]
+    fn every_key_of_a_sample_stands_below_a_comment() {
+        for file in ["peerup.yaml", "relay-server.yaml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../configs")
+                .join(file);
+            let text = std::fs::read_to_string(path).unwrap();
+            let mut explained = BTreeSet::new();
+            let mut seen = BTreeSet::new();
+            let mut after_comment = false;
+            for line in text.lines().map(str::trim) {
+                let key = line.split(':').next().unwrap_or_default();
+                if !line.starts_with(['#', '-']) && line.contains(':') {
+                    seen.insert(key);
+                    if after_comment {
+                        explained.insert(key);
+                    }
+                }
+                after_comment = line.starts_with('#');
+            }
+            // Sections and names that need no word of their own.
+            let plain = [
+                "identity",
+                "network",
+                "security",
+                "resources",
+                "grants",
+                "tcp",
+                "limits",
+                "tunnels",
+                "daemon",
+            ];
+            let bare: Vec<_> = seen
+                .difference(&explained)
+                .filter(|key| !plain.contains(key) && !["relay", "ssh", "phone"].contains(key))
+                .collect();
+            assert!(bare.is_empty(), "{file}: {bare:?}");
+        }
+    }
+
+    /// Writes a value below each key, so that serde meets every key of the table.
+    fn every_key(shape: &Shape) -> serde_json::Value {
+        match shape {
+            Value => serde_json::Value::Null,
+            List => serde_json::json!([]),
+            Map(keys) => keys
+                .iter()
+                .map(|(key, shape)| ((*key).to_owned(), every_key(shape)))
+                .collect(),
+            Named(shape) => match every_key(shape) {
+                serde_json::Value::Null => serde_json::json!({}),
+                below => serde_json::json!({ "x": below }),
+            },
+            Free => serde_json::json!({}),
+            Ignored(_) => serde_json::json!({ "anything": [1, 2] }),
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_serde_schema_know_the_same_keys() {
+        serde_json::from_value::<crate::raw::RawNode>(every_key(&NODE)).unwrap();
+        serde_json::from_value::<crate::raw::RawRelay>(every_key(&RELAY)).unwrap();
+    }
+}

@@ -4,15 +4,23 @@
 //! load either gives a config with every default filled in, or tells all that is wrong. Edits keep the file's
 //! comments and order, and nothing is written that does not read back as the change that was meant.
 
+mod atomic;
 mod document;
+mod edit;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod load;
 mod node;
+mod patch;
 mod raw;
 mod relay;
+mod template;
 mod values;
 
+pub use atomic::create_config;
+pub use edit::{ConfigEditor, ConfigFile, Edited};
 pub use error::{ConfigError, EditError, FindError, Problem};
 pub use load::{
     CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, load_node, load_relay, parse_node,
@@ -23,4 +31,5 @@ pub use node::{
     SecurityConfig, ServiceAccess, ServiceEntry, TunnelConfig, default_plugins,
 };
 pub use relay::{Enrollment, RelayConfig, RelayResources};
+pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};
 pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};

@@ -308,3 +308,109 @@ pub struct HostPortError {
     text: String,
     why: &'static str,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024_and_need_a_unit() {
+        assert_eq!(size("64MB"), Ok(64 << 20));
+        assert_eq!(size("64 mib"), Ok(64 << 20));
+        assert_eq!(size("1GB"), Ok(1 << 30));
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("5B"), Ok(5));
+        for bad in [
+            "",
+            "MB",
+            "64",
+            "-1MB",
+            "1.5GB",
+            "1XB",
+            "99999999999999TB",
+            "9999999999999999999999B",
+            "1 M B",
+            "١MB",
+        ] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit_but_for_zero() {
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["", "24", "-1s", "1 fortnight", "500years", "1h extra"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn takes_hosts_and_ports_that_can_be_dialled() {
+        for good in [
+            "localhost:80",
+            "127.0.0.1:1",
+            "[::1]:65535",
+            "my_host.lan:8080",
+            "xn--p1ai:443",
+        ] {
+            assert!(check_host_port(good).is_ok(), "{good}");
+        }
+        let long = format!("{}:80", "a".repeat(254));
+        for bad in [
+            "",
+            ":",
+            ":80",
+            "localhost",
+            "localhost:",
+            "localhost:0",
+            "localhost:65536",
+            "localhost:+80",
+            "::1:80",
+            "[::1]",
+            "[::1:80",
+            "[x]:80",
+            "a b:80",
+            "http://h:80",
+            "h:80/x",
+            &long,
+        ] {
+            assert!(check_host_port(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_relay_address_ends_in_its_peer() {
+        let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let full = format!("/dns6/r.example/tcp/443/wss/p2p/{peer}");
+        let relay: RelayAddress = full.parse().unwrap();
+        assert_eq!(relay.to_string(), full);
+        assert_eq!(relay.peer().to_string(), peer);
+        assert_eq!(relay.dial_address().to_string(), "/dns6/r.example/tcp/443/wss");
+        for bad in [
+            format!("/p2p/{peer}"),
+            "/ip4/1.2.3.4/tcp/1".to_owned(),
+            format!("/ip4/1.2.3.4/tcp/1/p2p/{peer}/p2p-circuit"),
+            format!("/ip4/1.2.3.4/p2p/{peer}/tcp/1"),
+            format!("/ip4/1.2.3.4/tcp/1/p2p/{peer}/p2p-circuit/p2p/{peer}"),
+            String::new(),
+        ] {
+            assert!(bad.parse::<RelayAddress>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_value_never_panics(text in ".{0,40}") {
+            let _ = (size(&text), duration(&text), peer_id(&text), bare_address(&text), check_host_port(&text));
+            let _ = text.parse::<RelayAddress>();
+        }
+
+        #[test]
+        fn sizes_are_exact(number in 0_u64..=u64::MAX >> 40) {
+            prop_assert_eq!(size(&format!("{number}TiB")), Ok(number << 40));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes a config file all at once or not at all, one writer at a time.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::error::EditError;
+
+/// Name of the lock beside the config. It stays there: taking it away would let two writers hold two locks.
+const LOCK_FILE: &str = ".config.lock";
+/// How long to wait for another writer; an edit takes milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
+/// Holds off other writers until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for the lock of the folder that holds this file.
+    pub(crate) fn take(path: &Path) -> Result<Self, EditError> {
+        let lock = folder_of(path).join(LOCK_FILE);
+        let failed = |source| EditError::Io {
+            doing: "lock",
+            path: lock.clone(),
+            source,
+        };
+        let file = open_lock(&lock).map_err(failed)?;
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => wait_a_little(),
+                Err(TryLockError::WouldBlock) => return Err(EditError::Locked { path: lock }),
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the system's file lock has no waiting with a time limit"
+)]
+fn wait_a_little() {
+    thread::sleep(LOCK_RETRY);
+}
+
+fn open_lock(lock: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let file = options.open(lock)?;
+    // A lock made under sudo must not shut the folder's owner out.
+    keep_owner(&file, &fs::metadata(folder_of(lock))?);
+    Ok(file)
+}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts text in the place of a file: readable by its owner only, on disk before the name points to it. The
+/// old file's owner is kept.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), EditError> {
+    let failed = |source| EditError::Io {
+        doing: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let old = fs::metadata(path).map_err(failed)?;
+    let file = prepare(path, text).map_err(failed)?;
+    keep_owner(file.as_file(), &old);
+    file.persist(path).map_err(|error| failed(error.error))?;
+    sync_folder(path).map_err(failed)
+}
+
+/// Writes a config that is not there yet, readable by its owner only and on disk when this returns.
+///
+/// # Errors
+/// Something of that name is there already, or the folder cannot be written to.
+pub fn create_config(path: &Path, text: &str) -> Result<(), EditError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => EditError::Exists {
+            path: path.to_owned(),
+        },
+        _ => EditError::Io {
+            doing: "write",
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let file = prepare(path, text).map_err(failed)?;
+    file.persist_noclobber(path)
+        .map_err(|error| failed(error.error))?;
+    sync_folder(path).map_err(failed)
+}
+
+fn prepare(path: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+    // Made with mode 0600 and a random name, and removed when dropped.
+    let mut file = tempfile::Builder::new()
+        .prefix(".config.")
+        .suffix(".tmp")
+        .tempfile_in(folder_of(path))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(folder_of(path))?.sync_all()?;
+    Ok(())
+}
+
+/// Gives the file the owner of another where this process may; only root can change it, and only root needs to.
+#[cfg(unix)]
+fn keep_owner(file: &File, like: &fs::Metadata) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let same = file
+        .metadata()
+        .is_ok_and(|own| (own.uid(), own.gid()) == (like.uid(), like.gid()));
+    if !same {
+        let _ = fchown(file, Some(like.uid()), Some(like.gid()));
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &File, _: &fs::Metadata) {}
+
+/// Follows symbolic links, so that the file behind the link is replaced and not the link.
+pub(crate) fn behind_links(path: &Path) -> Result<PathBuf, EditError> {
+    match fs::canonicalize(path) {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(crate::error::ConfigError::Missing {
+            path: path.to_owned(),
+        }
+        .into()),
+        Err(source) => Err(EditError::Io {
+            doing: "find",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

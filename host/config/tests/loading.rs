@@ -1,0 +1,338 @@
+//! What a config file may say, and what the operator reads where it says something else.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use peerup_config::{
+    ConfigError, Enrollment, FindError, NodeConfig, SearchPlaces, ServiceAccess, default_plugins,
+    find_config, load_node, parse_node, parse_relay,
+};
+use proptest::prelude::*;
+
+const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+fn node(text: &str) -> NodeConfig {
+    parse_node(text, Path::new("/home/u/peerup.yaml")).unwrap().config
+}
+
+fn node_error(text: &str) -> String {
+    parse_node(text, Path::new("/home/u/peerup.yaml"))
+        .unwrap_err()
+        .to_string()
+}
+
+fn relay_error(text: &str) -> String {
+    parse_relay(text, Path::new("/home/u/relay-server.yaml"))
+        .unwrap_err()
+        .to_string()
+}
+
+fn node_warnings(text: &str) -> String {
+    let warnings = parse_node(text, Path::new("/home/u/peerup.yaml"))
+        .unwrap()
+        .warnings;
+    warnings.iter().map(|warning| format!("{warning}\n")).collect()
+}
+
+#[test]
+fn a_file_with_only_a_version_has_every_default() {
+    let config = node("version: 1\n");
+    assert_eq!(config.key_file, PathBuf::from("/home/u/identity.key"));
+    assert_eq!(
+        config.security.authorized_keys_file,
+        PathBuf::from("/home/u/authorized_keys")
+    );
+    assert!(
+        config.security.enable_connection_gating,
+        "closed unless the file says otherwise"
+    );
+    assert_eq!(config.network.listen_addresses.len(), 4);
+    assert_eq!(config.tunnels.idle_timeout, Duration::from_secs(86400));
+    assert_eq!(config.daemon.drain_timeout, Duration::from_secs(3));
+    assert_eq!(config.plugins, default_plugins());
+    for text in [
+        "",
+        "# nothing\n",
+        "---\n",
+        "{}",
+        "version:\n",
+        "\u{feff}version: 1",
+        "services:\nplugins:\nrelay:\n",
+    ] {
+        assert_eq!(node(text), config, "{text:?}");
+    }
+}
+
+#[test]
+fn absolute_paths_stay_and_relative_ones_start_at_the_file() {
+    let config = node(
+        "identity: {key_file: /k/id}\nsecurity: {authorized_keys_file: ../keys}\ndaemon: {cache_dir: c}\n",
+    );
+    assert_eq!(config.key_file, PathBuf::from("/k/id"));
+    assert_eq!(
+        config.security.authorized_keys_file,
+        PathBuf::from("/home/u/../keys")
+    );
+    assert_eq!(config.daemon.cache_dir, Some(PathBuf::from("/home/u/c")));
+}
+
+#[test]
+fn a_plugin_section_takes_the_place_of_its_own_default_only() {
+    let config = node(concat!(
+        "plugins:\n  ping: {enabled: false}\n  chess:\n    settings: {level: 3, name: x}\n",
+        "    limits: {memory: 64MiB, cpu: 500ms, instances: 2}\n    grants: {names: [resolve], tcp: {connect: ['db:5432']}}\n",
+    ));
+    let defaults = default_plugins();
+    let plugin = |name: &str| &config.plugins[&name.parse().unwrap()];
+    assert_eq!(plugin("tcp-proxy"), &defaults[&"tcp-proxy".parse().unwrap()]);
+    assert!(!plugin("ping").enabled);
+    assert_eq!(plugin("ping").grants, peerup_model::Grants::default());
+    let chess = plugin("chess");
+    assert_eq!(chess.limits.memory, 64 << 20);
+    assert_eq!(chess.limits.cpu, Duration::from_millis(500));
+    assert_eq!(chess.limits.instances, 2);
+    assert_eq!(chess.settings["level"], 3);
+    assert!(chess.grants.allows_connect("db:5432") && chess.grants.allows_resolve());
+}
+
+#[test]
+fn a_service_is_open_to_everyone_or_to_its_list() {
+    let config = node(&format!(
+        "names: {{phone: {PEER}}}\nservices:\n  a: {{local_address: 'localhost:1'}}\n  b: {{local_address: '[::1]:2', allow: [phone]}}\n  \
+         c: {{local_address: 'h:3', allow: []}}\n  d: {{local_address: 'h:4', allow: [{PEER}]}}\n  \
+         e: {{local_address: 'h:5', enabled: false}}\n  f: {{local_address: 'h:6', allow: [stranger]}}\n"
+    ));
+    let peer = PEER.parse().unwrap();
+    let allows = |service: &str| config.service_allows(&service.parse().unwrap(), &peer);
+    assert!(allows("a") && allows("b") && allows("d"));
+    assert!(!allows("c") && !allows("e") && !allows("f") && !allows("absent"));
+    assert_eq!(
+        config.services[&"c".parse().unwrap()].access,
+        ServiceAccess::Only(Vec::new())
+    );
+}
+
+#[test]
+fn unknown_keys_are_told_all_at_once_with_the_nearest() {
+    insta::assert_snapshot!(node_error(concat!(
+        "version: 1\nservice: {}\nservices:\n  web:\n    local_adress: localhost:80\n    enabeld: true\n",
+        "plugins:\n  tcp-proxy:\n    grants:\n      tcp: {conect: []}\nzzz: 1\nrelay: [a]\nname: {a: b}\n",
+    )), @"");
+}
+
+#[test]
+fn bad_values_are_told_all_at_once() {
+    insta::assert_snapshot!(node_error(concat!(
+        "name: My Laptop\nnetwork:\n  listen_addresses: [/tcp/1, nonsense]\n  external_addresses:\n    - /ip4/1.2.3.4/tcp/1/p2p/",
+        "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN\n",
+        "relay:\n  addresses:\n    - /ip4/127.0.0.1/tcp/7777\n    - relay.example.org:7777\n",
+        "services:\n  ping: {local_address: 'localhost:80'}\n  a_b: {local_address: 'localhost:80'}\n  web: {local_address: localhost}\n  \
+         v6: {local_address: '::1:80'}\n  zero: {local_address: 'h:0'}\n  none: {enabled: true}\n  who: {local_address: 'h:1', allow: [A B]}\n",
+        "names:\n  home: 12D3KooWshort\n  Home: x\ntunnels: {idle_timeout: 24, write_timeout: 0}\n",
+        "plugins:\n  x: {limits: {memory: 16, cpu: 1 parsec, instances: many}}\n",
+    )), @"");
+}
+
+#[test]
+fn an_ungrantable_grant_is_told_with_its_place() {
+    insta::assert_snapshot!(node_error("plugins:\n  x:\n    grants:\n      tcp:\n        connect: ['*:80']\n"), @"");
+    insta::assert_snapshot!(node_error("security:\n  enable_connection_gating: maybe\n"), @"");
+}
+
+#[test]
+fn duplicate_keys_are_refused() {
+    insta::assert_snapshot!(node_error("version: 1\nnames:\n  a: x\n  b: y\n  \"a\": z\n"), @"");
+}
+
+#[test]
+fn yaml_that_is_none_and_yaml_that_is_too_much_are_refused() {
+    insta::assert_snapshot!(node_error("version: 1\nservices: {\n"), @"");
+    insta::assert_snapshot!(node_error("version: 1\n\tname: x\n"), @"");
+    insta::assert_snapshot!(node_error("names: &a {}\nservices: *a\n"), @"");
+    insta::assert_snapshot!(node_error("names: !x {}\n"), @"");
+    insta::assert_snapshot!(node_error("version: 1\n---\nversion: 1\n"), @"");
+    insta::assert_snapshot!(node_error("just text\n"), @"");
+    insta::assert_snapshot!(node_error("? [a]\n: b\n"), @"");
+    let deep = format!(
+        "plugins: {{x: {{settings: {}{}}}}}",
+        "{a: ".repeat(60),
+        "}".repeat(60)
+    );
+    insta::assert_snapshot!(node_error(&deep), @"");
+}
+
+#[test]
+fn a_later_version_asks_for_an_upgrade_whatever_else_it_says() {
+    insta::assert_snapshot!(node_error("version: 2\nfuture: yes\n"), @"");
+    insta::assert_snapshot!(node_error("version: one\n"), @"");
+    assert_eq!(node("version: 0\n"), node("version: 1\n"));
+}
+
+#[test]
+fn a_config_of_the_go_original_works_and_says_what_is_ignored() {
+    let old = format!(
+        "version: 1\nidentity:\n  key_file: \"identity.key\"\nnetwork:\n  listen_addresses:\n    - \"/ip4/0.0.0.0/tcp/0\"\n  \
+         force_private_reachability: false\nrelay:\n  addresses:\n    - \"/ip4/127.0.0.1/tcp/7777/p2p/{PEER}\"\n  \
+         reservation_interval: \"2m\"\ndiscovery:\n  rendezvous: \"peerup-default-network\"\n  bootstrap_peers: []\n\
+         security:\n  authorized_keys_file: \"authorized_keys\"\n  enable_connection_gating: true\nprotocols:\n  ping_pong:\n    \
+         enabled: true\n    id: \"/pingpong/1.0.0\"\nservices:\n  ssh:\n    enabled: true\n    local_address: \"localhost:22\"\n    \
+         protocol: \"ssh\"\nnames: {{}}\n"
+    );
+    assert_eq!(node(&old).relays.len(), 1);
+    insta::assert_snapshot!(node_warnings(&old), @"");
+}
+
+#[test]
+fn what_is_unwise_is_a_warning() {
+    insta::assert_snapshot!(node_warnings(
+        "security: {enable_connection_gating: false}\nservices:\n  a: {local_address: 'h:1', allow: []}\n  b: {local_address: 'h:1', allow: [bob]}\n"
+    ), @"");
+}
+
+#[test]
+fn a_relay_reads_its_limits_and_zero_is_no_limit_where_it_may_be() {
+    let config = parse_relay(
+        "enrollment: closed\nresources: {max_circuits: 5000, session_duration: 0, session_data_limit: 0}\n",
+        Path::new("/r.yaml"),
+    )
+    .unwrap()
+    .config;
+    assert_eq!(config.enrollment, Enrollment::Closed);
+    assert_eq!(config.resources.session_duration, None);
+    assert_eq!(config.resources.session_data_limit, None);
+    assert_eq!(config.resources.max_circuits, 5000);
+    assert_eq!(config.resources.max_reservations, 128);
+    insta::assert_snapshot!(relay_error(
+        "enrollment: all\nresources: {max_reservations: 0, reservation_ttl: 0s, session_data_limit: 64Mb/s, max_circuit: 1}\n"
+    ), @"");
+    insta::assert_snapshot!(relay_error(
+        "enrollment: all\nresources: {max_reservations: 0, reservation_ttl: 0s, session_data_limit: 64Mb/s}\n"
+    ), @"");
+}
+
+#[test]
+fn a_relay_config_of_the_go_original_is_warned_about_its_circuits() {
+    let warnings = parse_relay(
+        "resources:\n  max_circuits: 16\n  buffer_size: 2048\n  max_reservations_per_asn: 32\nhealth:\n  enabled: false\n",
+        Path::new("/r.yaml"),
+    )
+    .unwrap()
+    .warnings;
+    let text: String = warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    insta::assert_snapshot!(text, @"");
+}
+
+#[test]
+fn files_that_are_missing_too_long_or_no_text_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peerup.yaml");
+    assert!(matches!(load_node(&path), Err(ConfigError::Missing { .. })));
+    fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
+    assert!(load_node(&path).is_ok());
+    fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(matches!(load_node(&path), Err(ConfigError::TooLarge { .. })));
+    fs::write(&path, b"version: 1\nname: \xff\n").unwrap();
+    assert!(matches!(
+        load_node(&path),
+        Err(ConfigError::NotText { line: 2, .. })
+    ));
+    assert!(matches!(load_node(folder.path()), Err(ConfigError::Read { .. })));
+}
+
+fn places(folder: &Path) -> SearchPlaces {
+    SearchPlaces {
+        working_dir: folder.join("work"),
+        home: Some(folder.join("home")),
+        xdg_config_home: None,
+        system: Some(folder.join("etc")),
+    }
+}
+
+fn touch(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "version: 1\n").unwrap();
+    path
+}
+
+#[test]
+fn the_config_is_found_in_the_order_of_the_manual() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut places = places(folder.path());
+    let find = |places: &SearchPlaces| find_config(None, None, places).unwrap();
+
+    let system = touch(folder.path().join("etc/peerup/config.yaml"));
+    assert_eq!(find(&places), system);
+    let home = touch(folder.path().join("home/.config/peerup/config.yaml"));
+    assert_eq!(find(&places), home);
+    places.xdg_config_home = Some(folder.path().join("xdg"));
+    assert_eq!(find(&places), system, "the variable takes the place of ~/.config");
+    let xdg = touch(folder.path().join("xdg/peerup/config.yaml"));
+    assert_eq!(find(&places), xdg);
+    places.xdg_config_home = Some("relative".into());
+    assert_eq!(find(&places), home);
+    let work = touch(folder.path().join("work/peerup.yaml"));
+    assert_eq!(find(&places), work);
+    let env = touch(folder.path().join("work/env.yaml"));
+    assert_eq!(find_config(None, Some("env.yaml"), &places).unwrap(), env);
+    assert_eq!(find_config(None, Some(""), &places).unwrap(), work);
+    assert_eq!(find_config(Some(&home), Some("env.yaml"), &places).unwrap(), home);
+}
+
+#[test]
+fn a_named_file_that_is_missing_is_no_reason_to_look_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    touch(folder.path().join("work/peerup.yaml"));
+    let missing = find_config(Some(Path::new("no.yaml")), None, &places(folder.path()));
+    assert!(matches!(
+        missing,
+        Err(FindError::Named {
+            origin: "--config",
+            ..
+        })
+    ));
+    let missing = find_config(None, Some("no.yaml"), &places(folder.path()));
+    assert!(matches!(
+        missing,
+        Err(FindError::Named {
+            origin: "PEERUP_CONFIG",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn no_config_at_all_names_the_places_and_init() {
+    let places = SearchPlaces {
+        working_dir: "/nowhere/w".into(),
+        home: Some("/nowhere/h".into()),
+        xdg_config_home: None,
+        system: Some("/nowhere/etc".into()),
+    };
+    insta::assert_snapshot!(find_config(None, None, &places).unwrap_err().to_string(), @"");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "[ -~\n\t]{0,200}") {
+        peerup_config::fuzzing::config(text.as_bytes());
+    }
+
+    #[test]
+    fn no_bytes_make_the_loader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        peerup_config::fuzzing::config(&bytes);
+    }
+
+    #[test]
+    fn no_config_like_text_makes_the_loader_panic(parts in proptest::collection::vec(
+        prop::sample::select(vec![
+            "version: 1\n", "services:", "names:", "relay:", "addresses:", "\n", "  ", "    ", "- ", "{", "}", "[", "]", ",", ": ",
+            "web:", "local_address: h:1", "enabled: no", "# c", "\r\n", "|\n", ">-\n", "\"", "'", "&a ", "*a", "<<: ", "!x ", "---\n",
+            "...\n", "? ", "~", "null", "home: ", PEER, "\u{feff}", "ä", "plugins:", "x:", "settings:", "grants:", "name: n",
+        ]), 0..25,
+    )) {
+        peerup_config::fuzzing::config(parts.concat().as_bytes());
+    }
+}
