@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "what a chore has to say goes to the terminal")]
 
 mod bench;
+mod binaries;
 mod demo;
 mod fuzz;
 mod lab;

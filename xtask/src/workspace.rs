@@ -62,48 +62,8 @@ pub(crate) fn show(command: &Command) -> String {
     line
 }
 
-/// The two binaries that everything here drives from the outside.
-#[derive(Debug, Clone)]
-pub(crate) struct Binaries {
-    /// `peerup`.
-    pub(crate) peerup: PathBuf,
-    /// `relay-server`.
-    pub(crate) relay: PathBuf,
-}
-
-/// How the binaries are built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// What tests and the demo use: quick to build.
-    Dev,
-    /// What is shipped and measured.
-    Release,
-}
-
-impl Binaries {
-    /// Builds both and returns where they lie.
-    ///
-    /// # Errors
-    /// Where the wasm target cannot be installed or the build fails.
-    pub(crate) fn build(profile: Profile) -> Result<Self> {
-        crate::tools::ensure_wasm_target()?;
-        let mut build = cargo(&["build", "--package", "peerup", "--package", "relay-server"]);
-        if profile == Profile::Release {
-            build.arg("--release");
-        }
-        execute(build)?;
-        let folder = target_folder().join(match profile {
-            Profile::Dev => "debug",
-            Profile::Release => "release",
-        });
-        Ok(Self {
-            peerup: folder.join("peerup"),
-            relay: folder.join("relay-server"),
-        })
-    }
-}
-
-fn target_folder() -> PathBuf {
+/// Returns where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => root().join(folder),
         None => root().join("target"),

@@ -1,0 +1,231 @@
+//! What every case starts from: the lab, a relay in the public segment, a node behind each router.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use peerup_testkit::{Host, Lab, NAT_A_ADDRESS, Process, RELAY_ADDRESS, run};
+use tempfile::TempDir;
+
+use crate::{
+    binaries::Binaries,
+    nodes::{Node, Relay},
+    tools,
+};
+
+/// The relay's port.
+const RELAY_PORT: u16 = 7777;
+/// Lines of each log that are shown when a case fails.
+const TAIL: usize = 40;
+/// A helper that is to say something says it by then.
+pub(super) const SOON: Duration = Duration::from_secs(30);
+
+/// The node behind the first router, and what the other one calls it.
+pub(super) const HOME: &str = "home";
+/// The node behind the second router.
+pub(super) const LAPTOP: &str = "laptop";
+
+/// A relay without limits on a circuit: what a case moves must not depend on whether a direct path was found.
+const NO_CIRCUIT_LIMITS: &str = "resources:\n  session_duration: 0s\n  session_data_limit: \"0\"\n";
+
+/// The setting of one case, with everything that runs in it. Fields drop in order: processes first.
+pub(super) struct Stage {
+    /// Helpers that run until the case ends.
+    pub(super) helpers: Vec<Process>,
+    /// Behind the first router.
+    pub(super) home: Option<Node>,
+    /// Behind the second router.
+    pub(super) laptop: Option<Node>,
+    /// In the public segment.
+    pub(super) relay: Option<Relay>,
+    /// The namespaces.
+    pub(super) lab: Lab,
+    /// The binaries under test.
+    pub(super) binaries: Binaries,
+    folder: TempDir,
+    start: Instant,
+}
+
+impl Stage {
+    /// Builds the namespaces; nothing runs in them yet.
+    pub(super) fn new(binaries: &Binaries) -> Result<Self> {
+        Ok(Self {
+            helpers: Vec::new(),
+            home: None,
+            laptop: None,
+            relay: None,
+            lab: Lab::new()?,
+            binaries: binaries.clone(),
+            folder: tempfile::Builder::new().prefix("peerup-lab-").tempdir()?,
+            start: Instant::now(),
+        })
+    }
+
+    /// Says what was just shown.
+    pub(super) fn note(&self, text: &str) {
+        println!("  {:>6.1} s  {text}", self.start.elapsed().as_secs_f32());
+    }
+
+    /// A folder of this case.
+    pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// Starts the gated relay.
+    pub(super) fn start_relay(&mut self) -> Result<()> {
+        let folder = self.folder("relay")?;
+        let mut relay = Relay::init(&self.binaries, self.lab.relay(), &folder, RELAY_PORT)?;
+        relay.configure(NO_CIRCUIT_LIMITS)?;
+        relay.start()?;
+        self.relay = Some(relay);
+        self.note("the relay is up");
+        Ok(())
+    }
+
+    /// Starts the first node, authorised at the relay by hand: the only step of that kind.
+    pub(super) fn start_home(&mut self, settings: &str) -> Result<()> {
+        let folder = self.folder(HOME)?;
+        let relay = self.relay.as_ref().context("no relay")?;
+        let mut home = Node::init(&self.binaries, &self.lab.a().host, &folder, HOME, relay)?;
+        home.configure(settings)?;
+        relay.run(&["authorize", &home.id()?, "--comment", HOME])?;
+        home.start()?;
+        self.home = Some(home);
+        self.note("home is up behind its router, authorised at the relay");
+        Ok(())
+    }
+
+    /// Creates the second node, whose daemon runs before it has paired, and pairs it.
+    pub(super) fn pair_laptop(&mut self, settings: &str) -> Result<()> {
+        let folder = self.folder(LAPTOP)?;
+        let relay = self.relay.as_ref().context("no relay")?;
+        let mut laptop = Node::init(&self.binaries, &self.lab.b().host, &folder, LAPTOP, relay)?;
+        laptop.configure(settings)?;
+        laptop.start()?;
+        self.note("laptop is up behind its router, known to nobody");
+        let home = self.home.as_ref().context("no home node")?;
+        let start = Instant::now();
+        home.pair_with(&mut laptop)?;
+        let took = start.elapsed();
+        self.laptop = Some(laptop);
+        self.note(&format!("invite and join: {:.1} s", took.as_secs_f32()));
+        Ok(())
+    }
+
+    /// The first node.
+    pub(super) fn home(&self) -> Result<&Node> {
+        self.home.as_ref().context("no home node")
+    }
+
+    /// The second node.
+    pub(super) fn laptop(&self) -> Result<&Node> {
+        self.laptop.as_ref().context("no laptop node")
+    }
+
+    /// Starts a server of `sockets.py` beside the first node and offers it as a service.
+    pub(super) fn serve(&mut self, service: &str, role: &str, port: u16) -> Result<()> {
+        let mut command = self.python(&self.lab.a().host, "sockets.py", SOCKETS)?;
+        command.args([role, &port.to_string()]);
+        let mut server = Process::spawn(service, &mut command)?;
+        server.wait_for_line("\"listening\"", SOON, |line| line == "listening")?;
+        self.helpers.push(server);
+        self.offer(service, port)
+    }
+
+    /// Offers a local port of the first node as a service.
+    pub(super) fn offer(&self, service: &str, port: u16) -> Result<()> {
+        let address = format!("127.0.0.1:{port}");
+        self.home()?.run(&["service", "add", service, &address])?;
+        Ok(())
+    }
+
+    /// Opens a tunnel from the second node; the process belongs to the case from here on.
+    pub(super) fn tunnel(&mut self, service: &str) -> Result<String> {
+        let (proxy, address) = self.laptop()?.proxy(HOME, service)?;
+        self.helpers.push(proxy);
+        Ok(address)
+    }
+
+    /// A client of `sockets.py` beside the second node.
+    pub(super) fn client(&self, role: &str, address: &str) -> Result<Command> {
+        let (host, port) = address.rsplit_once(':').context("no port")?;
+        let mut command = self.python(&self.lab.b().host, "sockets.py", SOCKETS)?;
+        command.args([role, host, port]);
+        Ok(command)
+    }
+
+    /// A script of ours, run there.
+    pub(super) fn python(&self, host: &Host, name: &str, script: &str) -> Result<Command> {
+        let path = self.folder.path().join(name);
+        if !path.exists() {
+            fs::write(&path, script)?;
+        }
+        let python = tools::find("python3").context("python3 is missing")?;
+        let mut command = host.command(python);
+        command.arg(path);
+        Ok(command)
+    }
+
+    /// Prints the end of every log.
+    pub(super) fn print_tails(&self) {
+        println!("--- the ends of the logs");
+        let nodes = [&self.home, &self.laptop].into_iter().flatten();
+        let relay = self.relay.as_ref().and_then(Relay::process);
+        for process in nodes.filter_map(Node::daemon).chain(relay).chain(&self.helpers) {
+            print!("{}", process.tail(TAIL));
+        }
+    }
+}
+
+const SOCKETS: &str = include_str!("sockets.py");
+
+/// Returns the SHA-256 of a file in hex.
+pub(super) fn sha256(file: &Path) -> Result<String> {
+    let text = run("sha256sum", Command::new("sha256sum").arg(file), SOON)?.success()?;
+    let digest = text.split_whitespace().next().context("sha256sum says nothing")?;
+    Ok(digest.to_owned())
+}
+
+/// The lab does what it is there for: out is open, in is closed, and the routers translate.
+pub(super) fn routers_let_nothing_in(stage: &mut Stage) -> Result<()> {
+    let connect = |host: &Host, address: &str| -> Result<bool> {
+        let python = tools::find("python3").context("python3 is missing")?;
+        let mut command = host.command(python);
+        let script =
+            format!("import socket; print(socket.create_connection(('{address}', 9000), 1).recv(64))");
+        command.args(["-c", &script]);
+        let finished = run("connect", &mut command, SOON)?;
+        Ok(finished.code == 0 && finished.stdout.contains(NAT_A_ADDRESS))
+    };
+    let listen = "import socket\n\
+        s = socket.create_server(('', 9000)); print('listening', flush=True)\n\
+        while True:\n    c, a = s.accept(); c.sendall(a[0].encode()); c.close()";
+    for host in [stage.lab.relay().clone(), stage.lab.a().host.clone()] {
+        let python = tools::find("python3").context("python3 is missing")?;
+        let mut command = host.command(python);
+        command.args(["-c", listen]);
+        let mut server = Process::spawn("listener", &mut command)?;
+        server.wait_for_line("\"listening\"", SOON, |line| line == "listening")?;
+        stage.helpers.push(server);
+    }
+    ensure!(
+        connect(&stage.lab.a().host, RELAY_ADDRESS)?,
+        "host A does not reach the public segment under its router's address"
+    );
+    stage.note("out works, and the public segment sees the router's address");
+    for (from, who) in [
+        (stage.lab.relay(), "the public segment"),
+        (&stage.lab.b().host, "host B"),
+    ] {
+        let reached = connect(from, NAT_A_ADDRESS)? || connect(from, "192.168.11.2")?;
+        ensure!(!reached, "{who} reaches host A unasked");
+    }
+    stage.note("nothing comes in unasked");
+    Ok(())
+}
