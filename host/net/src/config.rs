@@ -1,0 +1,47 @@
+//! What a node is started with.
+//!
+//! Filled in by the daemon from its config file; plain data.
+
+use libp2p::{Multiaddr, PeerId, identity::Keypair};
+
+use crate::streams::StreamLimits;
+
+/// A relay this node keeps a reservation on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// The relay's identity. The access policy must list it as a relay, or the gate refuses the dial.
+    pub peer: PeerId,
+    /// Where it listens, with or without its peer id at the end.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// How to start a node.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The node's identity.
+    pub keypair: Keypair,
+    /// Addresses to listen on. One TCP and one QUIC address for each address family is best for hole punching.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses under which this node is known to be reachable from outside.
+    pub external: Vec<Multiaddr>,
+    /// Relays to keep a reservation on.
+    pub relays: Vec<RelayAddress>,
+    /// What identify tells peers, such as `peerup/0.1.0`.
+    pub agent: String,
+    /// Bounds on inbound streams.
+    pub limits: StreamLimits,
+}
+
+impl NodeConfig {
+    /// A node with this identity that listens nowhere and knows no relay.
+    pub fn new(keypair: Keypair) -> Self {
+        Self {
+            keypair,
+            listen: Vec::new(),
+            external: Vec::new(),
+            relays: Vec::new(),
+            agent: format!("{}{}", peerup_model::AGENT_PREFIX, env!("CARGO_PKG_VERSION")),
+            limits: StreamLimits::default(),
+        }
+    }
+}

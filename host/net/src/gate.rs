@@ -1,0 +1,304 @@
+//! The gate: who may have a connection at all.
+//!
+//! Must be the first field of a behaviour struct. libp2p asks the fields in order and stops at the first denial;
+//! a behaviour in front of the gate keeps state for connections that never come to be. Driven by the swarm. It
+//! decides about connections only: which protocols a peer may use is the business of the streams.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::task::AtomicWaker;
+use jiff::Timestamp;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    multiaddr::Protocol,
+    swarm::{
+        CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm, dummy,
+    },
+};
+use tokio::time::{Instant, Sleep};
+
+use crate::policy::PolicyHandle;
+
+/// Handshakes under way from one IP address. A stranger cannot make the node do more crypto than this at once; a
+/// household or an office behind one address still gets in side by side.
+pub const MAX_PENDING_PER_IP: usize = 32;
+
+/// The longest sleep until the policy is looked at again: expiry is in wall-clock time, which may jump.
+const MAX_EXPIRY_SLEEP: Duration = Duration::from_secs(60);
+
+/// Why the gate refused a connection. Found in a `ConnectionDenied` by downcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// The peer is in no list, or its entry has expired.
+    #[error("the peer {0} is not authorized here")]
+    NotAuthorized(PeerId),
+    /// Too many handshakes from one address are under way.
+    #[error("too many handshakes from {0} are under way")]
+    TooManyPending(IpAddr),
+}
+
+/// What the gate has done since it was made. Read it at any time from anywhere.
+#[derive(Debug, Default)]
+pub struct GateCounters {
+    admitted: AtomicU64,
+    denied: AtomicU64,
+    throttled: AtomicU64,
+    expelled: AtomicU64,
+}
+
+impl GateCounters {
+    /// Connections let in or out.
+    pub fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// Connections refused because the peer has no role.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes refused because too many from one address were under way.
+    pub fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::Relaxed)
+    }
+
+    /// Peers whose live connections were closed because they lost their role.
+    pub fn expelled(&self) -> u64 {
+        self.expelled.load(Ordering::Relaxed)
+    }
+}
+
+/// The behaviour that admits, refuses and expels by the access policy.
+pub struct Gate {
+    policy: PolicyHandle,
+    waker: Arc<AtomicWaker>,
+    seen_generation: u64,
+    connected: HashMap<PeerId, usize>,
+    pending: HashMap<ConnectionId, IpAddr>,
+    pending_per_ip: HashMap<IpAddr, usize>,
+    expel: VecDeque<PeerId>,
+    expiry: Option<Pin<Box<Sleep>>>,
+    counters: Arc<GateCounters>,
+}
+
+impl Gate {
+    /// Makes a gate that follows the policy and its replacements.
+    pub fn new(policy: PolicyHandle) -> Self {
+        let waker = policy.subscribe();
+        let seen_generation = policy.generation();
+        let mut gate = Self {
+            policy,
+            waker,
+            seen_generation,
+            connected: HashMap::new(),
+            pending: HashMap::new(),
+            pending_per_ip: HashMap::new(),
+            expel: VecDeque::new(),
+            expiry: None,
+            counters: Arc::default(),
+        };
+        gate.arm();
+        gate
+    }
+
+    /// Returns the gate's counters.
+    pub fn counters(&self) -> Arc<GateCounters> {
+        self.counters.clone()
+    }
+
+    fn check(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
+        if self.policy.role(peer).is_some() {
+            return Ok(());
+        }
+        self.counters.denied.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%peer, "refuses a peer without a role");
+        Err(ConnectionDenied::new(Denied::NotAuthorized(*peer)))
+    }
+
+    fn enter(&mut self, id: ConnectionId, ip: IpAddr) -> Result<(), ConnectionDenied> {
+        let pending = self.pending_per_ip.entry(ip).or_default();
+        if *pending >= MAX_PENDING_PER_IP {
+            self.counters.throttled.fetch_add(1, Ordering::Relaxed);
+            return Err(ConnectionDenied::new(Denied::TooManyPending(ip)));
+        }
+        *pending += 1;
+        self.pending.insert(id, ip);
+        Ok(())
+    }
+
+    fn leave(&mut self, id: ConnectionId) {
+        let Some(ip) = self.pending.remove(&id) else {
+            return;
+        };
+        if let Some(pending) = self.pending_per_ip.get_mut(&ip) {
+            *pending = pending.saturating_sub(1);
+            if *pending == 0 {
+                self.pending_per_ip.remove(&ip);
+            }
+        }
+    }
+
+    fn review(&mut self) {
+        for peer in self.connected.keys() {
+            if self.policy.role(peer).is_none() && !self.expel.contains(peer) {
+                tracing::info!(%peer, "closes the connections of a peer that lost its right");
+                self.counters.expelled.fetch_add(1, Ordering::Relaxed);
+                self.expel.push_back(*peer);
+            }
+        }
+        self.arm();
+    }
+
+    fn arm(&mut self) {
+        self.expiry = self.policy.next_expiry().map(|at| {
+            let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+            // A hair later than the expiry itself, so that the entry is over when it is looked at.
+            let wait = wait.min(MAX_EXPIRY_SLEEP) + Duration::from_millis(5);
+            Box::pin(tokio::time::sleep_until(Instant::now() + wait))
+        });
+    }
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        if is_circuit(local) {
+            // The source is the relay's word, which the inner handshake will check. Refusing here costs no crypto,
+            // and it is the one refusal that the source gets to see.
+            return match last_peer(remote) {
+                Some(peer) => self.check(&peer),
+                None => Ok(()),
+            };
+        }
+        match ip_of(remote) {
+            Some(ip) => self.enter(id, ip),
+            None => Ok(()),
+        }
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.leave(id);
+        self.check(&peer)?;
+        self.counters.admitted.fetch_add(1, Ordering::Relaxed);
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if let Some(peer) = peer {
+            self.check(&peer)?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.check(&peer)?;
+        self.counters.admitted.fetch_add(1, Ordering::Relaxed);
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(event) => {
+                *self.connected.entry(event.peer_id).or_default() += 1;
+                if self.policy.role(&event.peer_id).is_none() {
+                    // Lost its role between the handshake and now.
+                    self.expel.push_back(event.peer_id);
+                    self.waker.wake();
+                }
+            }
+            FromSwarm::ConnectionClosed(event) if event.remaining_established == 0 => {
+                self.connected.remove(&event.peer_id);
+            }
+            FromSwarm::ListenFailure(event) => self.leave(event.connection_id),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.waker.register(cx.waker());
+        let generation = self.policy.generation();
+        if generation != self.seen_generation {
+            self.seen_generation = generation;
+            self.review();
+        }
+        while let Some(expiry) = self.expiry.as_mut() {
+            if expiry.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            self.review();
+        }
+        match self.expel.pop_front() {
+            Some(peer_id) => Poll::Ready(ToSwarm::CloseConnection {
+                peer_id,
+                connection: CloseConnection::All,
+            }),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn is_circuit(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+fn last_peer(address: &Multiaddr) -> Option<PeerId> {
+    address
+        .iter()
+        .filter_map(|part| match part {
+            Protocol::P2p(peer) => Some(peer),
+            _ => None,
+        })
+        .last()
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    })
+}

@@ -1,0 +1,176 @@
+//! One stream to a peer, as tokio's `AsyncRead` and `AsyncWrite`, with counters and honest ends.
+//!
+//! Owned by whoever opened or took it. It carries bytes only and knows no protocol.
+//!
+//! How a stream ends: `shutdown` ends the write side in order, and the peer reads the end of the file. Dropping the
+//! stream before that is a reset, which the peer reads as `ConnectionReset`. Neither transport says so by itself:
+//! a dropped QUIC stream finishes its write side as if all were well, and yamux reports a reset as the end of the
+//! file. But both also refuse further writes from then on, at the latest with the message that carried the end. So
+//! at the end of the file the write side is asked with an empty write whether it still works. Once this side has
+//! been shut down it can no longer be asked, and an end is taken as it comes.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures::io::{AsyncRead as _, AsyncWrite as _};
+use libp2p::{PeerId, Stream, swarm::ConnectionId};
+use peerup_model::PathKind;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+
+use crate::streams::{Conn, StreamGuard};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadState {
+    Open,
+    Ended,
+    Reset,
+}
+
+/// A duplex stream to a peer. Dropping it before `shutdown` resets it.
+#[derive(Debug)]
+pub struct PeerStream {
+    stream: Stream,
+    guard: StreamGuard,
+    read: ReadState,
+    write_closed: bool,
+    // Who waits to write. The probe at the end of the file must leave this waker registered, not the reader's.
+    writer: Option<Waker>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl PeerStream {
+    pub(crate) fn new(stream: Stream, guard: StreamGuard) -> Self {
+        Self {
+            stream,
+            guard,
+            read: ReadState::Open,
+            write_closed: false,
+            writer: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Who is at the other end, as authenticated by the handshake.
+    pub fn peer(&self) -> PeerId {
+        self.guard.conn().peer()
+    }
+
+    /// How the stream gets there.
+    pub fn path(&self) -> PathKind {
+        self.guard.conn().path()
+    }
+
+    /// Which connection carries the stream.
+    pub fn connection(&self) -> ConnectionId {
+        self.guard.conn().id()
+    }
+
+    /// What is known of that connection, its round trip above all.
+    pub fn conn(&self) -> &Arc<Conn> {
+        self.guard.conn()
+    }
+
+    /// Bytes read so far.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in
+    }
+
+    /// Bytes written so far.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out
+    }
+
+    /// Splits the stream for two tasks. It ends when both halves are dropped.
+    pub fn into_split(self) -> (ReadHalf<Self>, WriteHalf<Self>) {
+        tokio::io::split(self)
+    }
+
+    /// Ends the stream at once in both directions; the peer reads `ConnectionReset`.
+    pub fn reset(self) {
+        drop(self);
+    }
+
+    /// Tells the orderly end of the peer's bytes from a stream that broke off.
+    fn probe_end(&mut self) -> ReadState {
+        if self.write_closed {
+            return ReadState::Ended;
+        }
+        let writer = self.writer.clone();
+        let mut cx = Context::from_waker(writer.as_ref().unwrap_or(Waker::noop()));
+        match Pin::new(&mut self.stream).poll_write(&mut cx, &[]) {
+            Poll::Ready(Err(_)) => ReadState::Reset,
+            Poll::Ready(Ok(_)) | Poll::Pending => ReadState::Ended,
+        }
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.read {
+            ReadState::Open => {}
+            ReadState::Ended => return Poll::Ready(Ok(())),
+            ReadState::Reset => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let read = futures::ready!(Pin::new(&mut this.stream).poll_read(cx, buf.initialize_unfilled()))?;
+        if read == 0 {
+            this.read = this.probe_end();
+            return match this.read {
+                ReadState::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                _ => Poll::Ready(Ok(())),
+            };
+        }
+        buf.advance(read);
+        this.bytes_in += read as u64;
+        this.guard.conn().count_in(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(cx, buf) {
+            Poll::Ready(Ok(written)) => {
+                this.bytes_out += written as u64;
+                this.guard.conn().count_out(written);
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(as_reset(error))),
+            Poll::Pending => {
+                if !this.writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    this.writer = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx).map_err(as_reset)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        futures::ready!(Pin::new(&mut this.stream).poll_close(cx)).map_err(as_reset)?;
+        this.write_closed = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Yamux reports writing to a stream that was reset as `WriteZero`; both transports shall sound alike.
+fn as_reset(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WriteZero => io::Error::new(io::ErrorKind::ConnectionReset, error),
+        _ => error,
+    }
+}

@@ -1,0 +1,131 @@
+//! What a node tells about itself: a snapshot for `status`, a cheap status to wait on, events.
+//!
+//! Plain data, made by the node's task.
+
+use std::time::{Duration, SystemTime};
+
+use libp2p::{Multiaddr, PeerId};
+use peerup_model::PathKind;
+
+/// The state of a node at one moment.
+#[derive(Debug, Clone)]
+pub struct NodeSnapshot {
+    /// Who this node is.
+    pub peer_id: PeerId,
+    /// Addresses it listens on, circuits included.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses it is known to be reachable under.
+    pub external: Vec<Multiaddr>,
+    /// Configured relays.
+    pub relays: Vec<RelaySnapshot>,
+    /// Connected peers, relays included.
+    pub peers: Vec<PeerSnapshot>,
+}
+
+/// One configured relay.
+#[derive(Debug, Clone)]
+pub struct RelaySnapshot {
+    /// The relay's identity.
+    pub peer: PeerId,
+    /// Where it is dialled.
+    pub addresses: Vec<Multiaddr>,
+    /// In words: `reserved`, `connecting`, `waiting 12 s`.
+    pub state: String,
+    /// Whether others can reach this node over it.
+    pub reserved: bool,
+    /// Since when it has been reserved.
+    pub since: Option<SystemTime>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    /// What the relay allows one circuit, if it says so.
+    pub limit: Option<CircuitLimit>,
+}
+
+/// What a relay allows one circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CircuitLimit {
+    /// How long it may last.
+    pub duration: Option<Duration>,
+    /// How many bytes it may carry.
+    pub bytes: Option<u64>,
+}
+
+/// One connected peer.
+#[derive(Debug, Clone)]
+pub struct PeerSnapshot {
+    /// Who it is.
+    pub peer: PeerId,
+    /// What its identify says, cut to a sane length; none before it has answered.
+    pub agent: Option<String>,
+    /// Its connections, oldest first.
+    pub connections: Vec<ConnSnapshot>,
+}
+
+/// One connection.
+#[derive(Debug, Clone)]
+pub struct ConnSnapshot {
+    /// How it gets to the peer.
+    pub path: PathKind,
+    /// The remote address.
+    pub address: Multiaddr,
+    /// Last measured round trip.
+    pub rtt: Option<Duration>,
+    /// How long ago the peer last answered.
+    pub last_answer: Option<Duration>,
+    /// How long the connection has existed.
+    pub age: Duration,
+    /// Streams in use.
+    pub streams: usize,
+    /// Payload bytes read from streams.
+    pub bytes_in: u64,
+    /// Payload bytes written to streams.
+    pub bytes_out: u64,
+}
+
+/// What there is to wait for, cheap to watch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Whether every listen address of the config is listened on.
+    pub listening: bool,
+    /// Relays that hold a reservation for this node.
+    pub reserved_relays: usize,
+    /// Connected peers, relays included.
+    pub connected_peers: usize,
+}
+
+/// Something that happened to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// The first connection to a peer was established.
+    PeerConnected {
+        /// Which peer.
+        peer: PeerId,
+        /// Over which path.
+        path: PathKind,
+    },
+    /// The last connection to a peer ended.
+    PeerDisconnected {
+        /// Which peer.
+        peer: PeerId,
+    },
+    /// A relay holds a reservation for this node.
+    RelayReserved {
+        /// Which relay.
+        relay: PeerId,
+    },
+    /// A reservation was lost; it is being renewed.
+    RelayLost {
+        /// Which relay.
+        relay: PeerId,
+        /// Why.
+        reason: String,
+    },
+    /// New streams to a connected peer take another kind of path.
+    PathChanged {
+        /// Which peer.
+        peer: PeerId,
+        /// The path that new streams take.
+        path: PathKind,
+    },
+}

@@ -1,0 +1,237 @@
+//! What is known of one live connection, shared by its handler, the behaviour, its streams and the handle.
+//!
+//! Made by the behaviour, dropped with the last stream. Everything that changes is atomic: no lock on the data path.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, StreamProtocol, swarm::ConnectionId};
+use peerup_model::PathKind;
+use peerup_paths::Candidate;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{OpenStreamError, handle::Shared};
+use crate::peer_stream::PeerStream;
+
+/// A connection counts as live for this long after the last answer: two ping intervals and some slack.
+const LIVE_WINDOW: Duration = Duration::from_secs(35);
+
+/// No answer or round trip recorded yet.
+const NEVER: u64 = u64::MAX;
+
+/// One request to open a stream, on its way to the connection's handler.
+pub(super) struct OpenRequest {
+    pub(super) protocol: StreamProtocol,
+    pub(super) guard: StreamGuard,
+    pub(super) reply: oneshot::Sender<Result<PeerStream, OpenStreamError>>,
+}
+
+/// One live connection.
+#[derive(Debug)]
+pub struct Conn {
+    id: ConnectionId,
+    peer: PeerId,
+    path: PathKind,
+    address: Multiaddr,
+    opened: Instant,
+    pub(super) requests: mpsc::Sender<OpenRequest>,
+    pub(super) superseded: AtomicBool,
+    closed: AtomicBool,
+    rtt_micros: AtomicU64,
+    answered_millis: AtomicU64,
+    streams: AtomicUsize,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Conn {
+    pub(super) fn new(
+        id: ConnectionId,
+        peer: PeerId,
+        path: PathKind,
+        address: Multiaddr,
+        requests: mpsc::Sender<OpenRequest>,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            path,
+            address,
+            opened: Instant::now(),
+            requests,
+            superseded: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            rtt_micros: AtomicU64::new(NEVER),
+            answered_millis: AtomicU64::new(NEVER),
+            streams: AtomicUsize::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }
+    }
+
+    /// libp2p's id of the connection, unique in this process.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// How the connection gets there.
+    pub fn path(&self) -> PathKind {
+        self.path
+    }
+
+    /// The remote address; for a relayed inbound connection it names the peer only.
+    pub fn address(&self) -> &Multiaddr {
+        &self.address
+    }
+
+    /// When the connection was established.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Last measured round trip.
+    pub fn rtt(&self) -> Option<Duration> {
+        match self.rtt_micros.load(Ordering::Relaxed) {
+            NEVER => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+
+    /// When the peer last answered a ping; none before the first answer.
+    pub fn last_answer(&self) -> Option<Instant> {
+        match self.answered_millis.load(Ordering::Relaxed) {
+            NEVER => None,
+            millis => Some(self.opened + Duration::from_millis(millis)),
+        }
+    }
+
+    /// Streams in use or being opened, both directions together.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Payload bytes read from streams of this connection.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Payload bytes written to streams of this connection.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer answered lately; a new connection has the benefit of the doubt.
+    pub fn is_live(&self) -> bool {
+        !self.is_closed() && self.last_answer().unwrap_or(self.opened).elapsed() < LIVE_WINDOW
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether a direct connection has taken the place of this relayed one.
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_answer(&self, rtt: Duration) {
+        let micros = u64::try_from(rtt.as_micros()).unwrap_or(NEVER - 1);
+        self.rtt_micros.store(micros, Ordering::Relaxed);
+        let millis = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.answered_millis.store(millis, Ordering::Relaxed);
+    }
+
+    pub(super) fn mark_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn count_in(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn candidate(self: &Arc<Self>, index: usize) -> Candidate<usize> {
+        Candidate {
+            id: index,
+            path: self.path,
+            rtt: self.rtt(),
+            opened: self.opened,
+            live: self.is_live(),
+        }
+    }
+}
+
+/// Counts one stream on its connection for as long as it lives.
+///
+/// The last guard of a superseded relayed connection asks the behaviour to close that connection.
+#[derive(Debug)]
+pub struct StreamGuard {
+    conn: Arc<Conn>,
+    shared: Arc<Shared>,
+    inbound: Option<Arc<AtomicUsize>>,
+}
+
+impl StreamGuard {
+    /// Counts a stream that this node opens; none if the connection carries `limit` streams already.
+    pub(super) fn outbound(conn: Arc<Conn>, shared: Arc<Shared>, limit: usize) -> Option<Self> {
+        if conn.streams.fetch_add(1, Ordering::AcqRel) >= limit {
+            conn.streams.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Self {
+            conn,
+            shared,
+            inbound: None,
+        })
+    }
+
+    /// Counts a stream that the peer opened; none if the peer has `limit` of them open already.
+    pub(super) fn inbound(
+        conn: Arc<Conn>,
+        shared: Arc<Shared>,
+        peer_count: Arc<AtomicUsize>,
+        limit: usize,
+    ) -> Option<Self> {
+        if peer_count.fetch_add(1, Ordering::AcqRel) >= limit {
+            peer_count.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        conn.streams.fetch_add(1, Ordering::AcqRel);
+        Some(Self {
+            conn,
+            shared,
+            inbound: Some(peer_count),
+        })
+    }
+
+    /// The connection that carries the stream.
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        if let Some(count) = &self.inbound {
+            count.fetch_sub(1, Ordering::AcqRel);
+        }
+        let last = self.conn.streams.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.conn.is_superseded() {
+            self.shared.retire(&self.conn);
+        }
+    }
+}
