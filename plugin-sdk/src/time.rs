@@ -78,12 +78,18 @@ pub async fn timeout<T>(limit: Duration, future: impl Future<Output = Result<T, 
         if let Poll::Ready(done) = future.as_mut().poll(context) {
             return Poll::Ready(done);
         }
-        sleep
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(Error::timed_out(format!("no answer within {limit:?}"))))
+        sleep.as_mut().poll(context).map(|()| {
+            Err(Error::timed_out(format!(
+                "no answer within {} ms",
+                whole_millis(limit)
+            )))
+        })
     })
     .await
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,16 +1,13 @@
 //! Measures the round trip to a peer, and answers peers that measure theirs.
 
-mod statistics;
+mod report;
 
 use std::time::Duration;
 
-use peerup_plugin_sdk::{
-    Arguments, Command, Duplex, Error, Inbound, Path, PathPolicy, Request, output, streams, time,
-};
+use peerup_plugin_sdk::{Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, streams, time};
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::statistics::Statistics;
+use crate::report::{Answer, Statistics, tell_failure};
 
 const PROTOCOL: &str = "/peerup/ping/1.0.0";
 /// The longest line of the protocol, newline included.
@@ -80,9 +77,9 @@ impl Measure {
             let start = time::now();
             match time::timeout(Duration::from_millis(self.timeout_ms), self.once()).await {
                 Ok(answer) => {
-                    statistics.answered(answer.rtt_ms);
+                    statistics.add(Some(answer.rtt));
                     answer.tell(seq).await?;
-                    if self.until_direct && matches!(answer.path, Some(Path::Direct(_))) {
+                    if self.until_direct && answer.is_direct() {
                         break;
                     }
                 }
@@ -91,9 +88,8 @@ impl Measure {
                     return Err(error);
                 }
                 Err(error) => {
-                    statistics.lost();
-                    let event = json!({ "seq": seq, "error": error.text() });
-                    output::emit(format!("seq={seq} error: {error}"), &event).await?;
+                    statistics.add(None);
+                    tell_failure(seq, &error).await?;
                     last_error = Some(error);
                 }
             }
@@ -102,7 +98,7 @@ impl Measure {
             }
             time::sleep(Duration::from_millis(self.interval_ms).saturating_sub(start.elapsed())).await;
         }
-        output::emit(statistics.text(), &statistics.json()).await?;
+        statistics.tell().await?;
         match last_error {
             Some(error) if statistics.nothing_came_back() => Err(Error::unreachable(format!(
                 "no answer from {}: {error}",
@@ -127,43 +123,9 @@ impl Measure {
             )));
         }
         Ok(Answer {
-            rtt_ms: rtt.as_secs_f64() * 1_000.0,
+            rtt: rtt.into(),
             peer_id: stream.peer().map(|peer| peer.id),
             path: stream.path(),
         })
-    }
-}
-
-/// What one ping found.
-struct Answer {
-    rtt_ms: f64,
-    peer_id: Option<String>,
-    path: Option<Path>,
-}
-
-impl Answer {
-    async fn tell(&self, seq: u64) -> Result<(), Error> {
-        let (kind, via, transport) = match &self.path {
-            Some(Path::Direct(transport)) => ("DIRECT", None, Some(transport.to_string())),
-            Some(Path::Relayed(relay)) => ("RELAYED", Some(relay.to_string()), None),
-            None => ("UNKNOWN", None, None),
-        };
-        let path = self
-            .path
-            .as_ref()
-            .map_or_else(|| kind.to_owned(), Path::to_string);
-        let event = json!({
-            "seq": seq,
-            "peer_id": self.peer_id,
-            "rtt_ms": statistics::rounded(self.rtt_ms),
-            "path": kind,
-            "via": via,
-            "transport": transport,
-        });
-        output::emit(
-            format!("seq={seq} rtt={:.1}ms path=[{path}]", self.rtt_ms),
-            &event,
-        )
-        .await
     }
 }

@@ -5,8 +5,7 @@
 use peerup_plugin_sdk::{
     Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, streams, tcp,
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 /// Streams that may be opening at once. Past it, clients wait in the listener's queue; a peer that hangs
 /// cannot make the list grow.
@@ -45,6 +44,16 @@ struct Forward {
     probe: bool,
 }
 
+/// What `forward` tells.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    /// Bound: the address, with the port chosen where 0 was asked for.
+    Listening { address: &'a str },
+    /// One client could not be carried to the peer.
+    Failed { error: &'a str },
+}
+
 impl Command for TcpProxy {
     async fn run(name: String, arguments: Arguments) -> Result<(), Error> {
         if name != "forward" {
@@ -56,7 +65,7 @@ impl Command for TcpProxy {
         }
         let listener = tcp::listen(&forward.listen).await?;
         let address = listener.local_address();
-        let listening = json!({ "event": "listening", "address": address });
+        let listening = Event::Listening { address: &address };
         output::emit(format!("listening on {address}"), &listening).await?;
         listener.serve(MAX_OPENING, |client| forward.carry(client)).await
     }
@@ -74,7 +83,7 @@ impl Forward {
             Err(error) => {
                 client.reset();
                 let text = format!("{} of {}: {error}", self.service, self.peer);
-                output::emit(text, &json!({ "event": "failed", "error": error.text() })).await
+                output::emit(text, &Event::Failed { error: error.text() }).await
             }
         }
     }
