@@ -1,13 +1,21 @@
 //! The client of the daemon API: one connection for each request, the cookie read afresh when it was rotated.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, client::conn::http1::SendRequest, header,
+};
 use hyper_util::rt::TokioIo;
 use peerup_model::{ErrorCode, Failure};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use crate::{
     socket::{self, COOKIE_FILE, SOCKET_FILE},
@@ -70,28 +78,56 @@ impl ClientError {
     }
 }
 
-/// Speaks to the daemon of one config folder.
+/// Makes connections to an API in this very process.
+#[derive(Clone)]
+pub struct InProcess(Arc<dyn Fn() -> DuplexStream + Send + Sync>);
+
+impl InProcess {
+    /// Takes what returns the near end of a new connection each time.
+    pub fn new(connect: impl Fn() -> DuplexStream + Send + Sync + 'static) -> Self {
+        Self(Arc::new(connect))
+    }
+}
+
+impl std::fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+/// Speaks to the daemon of one config folder, or to a node in this process.
 #[derive(Debug, Clone)]
 pub struct Client {
-    folder: PathBuf,
+    target: Target,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Folder(PathBuf),
+    InProcess(InProcess),
 }
 
 impl Client {
     /// Creates a client for the daemon whose config lies in this folder. Connects nowhere yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
-            folder: folder.into(),
+            target: Target::Folder(folder.into()),
         }
     }
 
-    /// Returns the socket's path.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.join(SOCKET_FILE)
+    /// Creates a client for a node in this process.
+    pub fn in_process(connections: InProcess) -> Self {
+        Self {
+            target: Target::InProcess(connections),
+        }
     }
 
-    /// Returns whether somebody listens on the socket.
+    /// Returns whether somebody answers: for a folder, whether its socket has a listener.
     pub async fn is_alive(&self) -> bool {
-        socket::connect(&self.socket()).await.is_ok()
+        match &self.target {
+            Target::Folder(folder) => socket::connect(&folder.join(SOCKET_FILE)).await.is_ok(),
+            Target::InProcess(_) => true,
+        }
     }
 
     /// Sends `GET path` and returns the answer's `data`.
@@ -210,16 +246,7 @@ impl Client {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = socket::connect(&self.socket())
-            .await
-            .map_err(|error| self.connect_error(error))?;
-        let cookie = self.read_cookie()?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| ClientError::Broken(error.to_string()))?;
-        // The connection ends with the response's body, which its task feeds; nothing outlives the caller
-        // by more than the socket's last bytes.
-        tokio::spawn(connection);
+        let (mut sender, cookie) = self.connect().await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -234,20 +261,37 @@ impl Client {
             .map_err(|error| ClientError::Broken(error.to_string()))
     }
 
-    fn read_cookie(&self) -> Result<String, ClientError> {
-        let path = self.folder.join(COOKIE_FILE);
-        let text = std::fs::read_to_string(path).map_err(|error| self.connect_error(error))?;
-        Ok(text.trim().to_owned())
-    }
-
-    fn connect_error(&self, source: io::Error) -> ClientError {
-        let folder = self.folder.clone();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
-                ClientError::NotOurs { folder, source }
+    async fn connect(&self) -> Result<(SendRequest<Full<Bytes>>, String), ClientError> {
+        match &self.target {
+            Target::InProcess(connections) => Ok((handshake((connections.0)()).await?, String::new())),
+            Target::Folder(folder) => {
+                let failed = |source: io::Error| connect_error(folder, source);
+                let stream = socket::connect(&folder.join(SOCKET_FILE)).await.map_err(failed)?;
+                let cookie = std::fs::read_to_string(folder.join(COOKIE_FILE)).map_err(failed)?;
+                Ok((handshake(stream).await?, cookie.trim().to_owned()))
             }
-            _ => ClientError::NoDaemon { folder },
         }
+    }
+}
+
+async fn handshake(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| ClientError::Broken(error.to_string()))?;
+    // The connection's task ends with the response's body, which it feeds, or with the sender.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn connect_error(folder: &Path, source: io::Error) -> ClientError {
+    let folder = folder.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
+            ClientError::NotOurs { folder, source }
+        }
+        _ => ClientError::NoDaemon { folder },
     }
 }
 

@@ -7,7 +7,7 @@ mod client;
 mod socket;
 mod types;
 
-pub use client::{Client, ClientError, EventLines};
+pub use client::{Client, ClientError, EventLines, InProcess};
 pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_path};
 pub use types::{
     Answer, AuthEntry, AuthRequest, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody, ExposeRequest,

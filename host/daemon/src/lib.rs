@@ -1,1 +1,65 @@
-//! Composition root: configuration in, network, plugins and API joined, drained in order.
+//! Composition root of a node: configuration in, network, plugins and API joined, run, and drained in order.
+//!
+//! [`Daemon::start`] wires everything; [`Daemon::run`] returns when the node was told to end; nothing it
+//! started is left behind. The command line drives it in three ways: as the daemon with its Unix socket, as
+//! a temporary node in its own process, and over [`Daemon::client`] in both cases with the same requests.
+
+mod access;
+mod app;
+mod daemon;
+mod endpoint;
+mod http;
+mod names;
+mod notify;
+mod pairing;
+mod plugins;
+mod proxies;
+mod services;
+mod status;
+
+pub use daemon::{Daemon, DaemonOptions, Mode};
+pub use names::{Source, name_of, resolve};
+
+use libp2p_identity::PeerId;
+use peerup_config::NodeConfig;
+use peerup_engine::PluginError;
+use peerup_model::{ErrorCode, Failure, PeerName};
+
+/// Characters of a peer id that make up a name where nobody gave one; the end differs, the beginning not.
+const NAME_FROM_ID: usize = 8;
+
+/// Returns what this node calls itself: the config's name, else the machine's, else a part of the peer id.
+pub fn own_name(config: &NodeConfig, own: &PeerId) -> PeerName {
+    if let Some(name) = &config.name {
+        return name.clone();
+    }
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let first = host.split('.').next().unwrap_or_default();
+    PeerName::filtered(first).unwrap_or_else(|| name_from_id(own))
+}
+
+/// Returns a name made of a peer id.
+pub(crate) fn name_from_id(peer: &PeerId) -> PeerName {
+    let id = peer.to_base58();
+    let tail: String = id.chars().skip(id.chars().count().saturating_sub(NAME_FROM_ID)).collect();
+    PeerName::filtered(&format!("peer-{tail}")).expect("base58 characters in lower case make a name")
+}
+
+/// Says what became of a plugin's call.
+pub(crate) fn plugin_failure(error: &PluginError) -> Failure {
+    use peerup_engine::GuestError;
+    let code = match error {
+        PluginError::Guest(guest) => match guest {
+            GuestError::Denied(_) => ErrorCode::Denied,
+            GuestError::NotFound(_) => ErrorCode::NotFound,
+            GuestError::Unreachable(_) | GuestError::Refused(_) => ErrorCode::Unreachable,
+            GuestError::TimedOut(_) => ErrorCode::TimedOut,
+            GuestError::Invalid(_) => ErrorCode::Invalid,
+            GuestError::Limit(_) => ErrorCode::Conflict,
+            _ => ErrorCode::Failed,
+        },
+        _ => ErrorCode::Failed,
+    };
+    Failure::new(code, error.to_string())
+}

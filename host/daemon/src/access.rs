@@ -1,0 +1,178 @@
+//! Who may connect: joins `authorized_keys`, the configured relays and the open invites into the policy
+//! that the gate holds.
+//!
+//! One owner: every change goes through here, so the policy never misses a part. A file that does not load
+//! leaves the last good policy in force.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    path::PathBuf,
+    sync::Mutex,
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use libp2p_identity::PeerId;
+use peerup_model::{ErrorCode, Failure};
+use peerup_net::PolicyHandle;
+use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, KeyFile};
+
+/// The policy and what it is made of.
+#[derive(Debug)]
+pub(crate) struct AccessControl {
+    file: KeyFile,
+    path: PathBuf,
+    policy: PolicyHandle,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    keys: AuthorizedKeys,
+    stamp: Option<Stamp>,
+    problem: Option<String>,
+    infra: HashSet<PeerId>,
+    pairing: HashMap<PeerId, Timestamp>,
+    gating: bool,
+}
+
+/// What tells one version of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length: u64,
+    inode: u64,
+}
+
+impl AccessControl {
+    /// Loads the file; a missing one is an empty list.
+    pub(crate) fn load(path: PathBuf, infra: HashSet<PeerId>, gating: bool) -> Result<Self, Failure> {
+        let file = KeyFile::new(path.clone());
+        let stamp = stamp(&path);
+        let keys = file.load_or_empty().map_err(|error| {
+            Failure::new(ErrorCode::ConfigInvalid, error.to_string())
+                .with_hint(format!("look at it with: peerup auth validate {}", path.display()))
+        })?;
+        let parts = Parts { keys, stamp, problem: None, infra, pairing: HashMap::new(), gating };
+        let policy = PolicyHandle::new(parts.policy());
+        Ok(Self { file, path, policy, parts: Mutex::new(parts) })
+    }
+
+    /// Returns the handle that the gate watches.
+    pub(crate) fn policy(&self) -> PolicyHandle {
+        self.policy.clone()
+    }
+
+    /// Returns the entries in force.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.lock().keys.entries().cloned().collect()
+    }
+
+    /// Returns why the file is not in force as it stands, if it is not.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.lock().problem.clone()
+    }
+
+    /// Returns every peer with an entry.
+    pub(crate) fn members(&self) -> BTreeSet<PeerId> {
+        self.lock().keys.entries().map(|entry| entry.peer).collect()
+    }
+
+    /// Writes an entry and puts it in force. Blocks on the disk.
+    pub(crate) fn add(&self, entry: Entry) -> Result<(), Failure> {
+        self.file.add(entry).map_err(|error| edit_failure(&error))?;
+        self.reload();
+        Ok(())
+    }
+
+    /// Removes an entry and puts that in force: the peer's connections end. Blocks on the disk.
+    pub(crate) fn remove(&self, peer: &PeerId) -> Result<Option<Entry>, Failure> {
+        let removed = self.file.remove(peer).map_err(|error| edit_failure(&error))?;
+        self.reload();
+        Ok(removed)
+    }
+
+    /// Reads the file again if it changed since. Blocks on the disk.
+    pub(crate) fn reload_if_changed(&self) {
+        if self.lock().stamp != stamp(&self.path) {
+            self.reload();
+        }
+    }
+
+    /// Reads the file again. Blocks on the disk.
+    pub(crate) fn reload(&self) {
+        let stamp = stamp(&self.path);
+        let loaded = self.file.load_or_empty();
+        let mut parts = self.lock();
+        parts.stamp = stamp;
+        match loaded {
+            Ok(keys) => {
+                parts.keys = keys;
+                parts.problem = None;
+                self.policy.replace(parts.policy());
+            }
+            Err(error) => {
+                tracing::error!(%error, "the last good list of authorized peers stays in force");
+                parts.problem = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Sets the relays, which have the role `infra`.
+    pub(crate) fn set_infra(&self, infra: HashSet<PeerId>) {
+        self.change(|parts| parts.infra = infra);
+    }
+
+    /// Lets a one-time identity in to pair, until then.
+    pub(crate) fn admit_pairing(&self, peer: PeerId, until: Timestamp) {
+        self.change(|parts| {
+            parts.pairing.insert(peer, until);
+        });
+    }
+
+    /// Forgets a one-time identity.
+    pub(crate) fn forget_pairing(&self, peer: &PeerId) {
+        self.change(|parts| {
+            parts.pairing.remove(peer);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = self.lock();
+        change(&mut parts);
+        self.policy.replace(parts.policy());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Parts> {
+        // A panic while the lock is held leaves parts that are each whole.
+        self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Parts {
+    fn policy(&self) -> AccessPolicy {
+        AccessPolicy::builder()
+            .authorized(&self.keys)
+            .infra(self.infra.iter().copied())
+            .pairing(self.pairing.iter().map(|(peer, until)| (*peer, *until)))
+            .gating(self.gating)
+            .build()
+    }
+}
+
+fn stamp(path: &std::path::Path) -> Option<Stamp> {
+    let found = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        modified: found.modified().ok()?,
+        length: found.len(),
+        inode: std::os::unix::fs::MetadataExt::ino(&found),
+    })
+}
+
+fn edit_failure(error: &peerup_trust::KeyFileError) -> Failure {
+    let code = match error {
+        peerup_trust::KeyFileError::AlreadyAuthorized { .. } => ErrorCode::Conflict,
+        _ => ErrorCode::Failed,
+    };
+    Failure::new(code, error.to_string())
+}

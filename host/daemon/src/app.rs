@@ -1,0 +1,210 @@
+//! The running node as its parts see it: who it is, what it was told, and the handles to what it does.
+//!
+//! Changes to the files go through here, one at a time, and are live when they return.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use libp2p_identity::{Keypair, PeerId};
+use multiaddr::Protocol;
+use peerup_config::{ConfigFile, NodeConfig};
+use peerup_model::{ErrorCode, Failure, PeerName};
+use peerup_net::{Node, RelayAddress};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::AccessControl, names, pairing::Invites, plugins::PluginSet, proxies::Proxies, services::ServiceTable,
+};
+
+/// Everything that lives as long as the node.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) identity: Keypair,
+    pub(crate) node: Node,
+    pub(crate) access: Arc<AccessControl>,
+    pub(crate) services: ServiceTable,
+    pub(crate) plugins: PluginSet,
+    pub(crate) proxies: Proxies,
+    pub(crate) invites: Invites,
+    pub(crate) started: Instant,
+    /// Ends the node when it is cancelled.
+    pub(crate) shutdown: CancellationToken,
+    /// Every task of the node; shutdown waits for them.
+    pub(crate) tasks: TaskTracker,
+    config: ArcSwap<NodeConfig>,
+    file: ConfigFile,
+    path: PathBuf,
+    /// One change of files at a time.
+    edit: tokio::sync::Mutex<()>,
+}
+
+/// What an [`App`] is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) path: PathBuf,
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) identity: Keypair,
+    pub(crate) node: Node,
+    pub(crate) access: Arc<AccessControl>,
+    pub(crate) services: ServiceTable,
+    pub(crate) plugins: PluginSet,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            identity: parts.identity,
+            node: parts.node,
+            access: parts.access,
+            services: parts.services,
+            plugins: parts.plugins,
+            proxies: Proxies::default(),
+            invites: Invites::default(),
+            started: Instant::now(),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config: ArcSwap::new(parts.config),
+            file: ConfigFile::new(parts.path.clone()),
+            path: parts.path,
+            edit: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Returns the config in force.
+    pub(crate) fn config(&self) -> Arc<NodeConfig> {
+        self.config.load_full()
+    }
+
+    /// Returns the config file's path.
+    pub(crate) fn config_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns this node's own peer id.
+    pub(crate) fn peer_id(&self) -> PeerId {
+        self.identity.public().to_peer_id()
+    }
+
+    /// Finds out who a text stands for.
+    pub(crate) fn resolve(&self, text: &str) -> Result<(PeerId, names::Source), Failure> {
+        let config = self.config();
+        let mut known: BTreeSet<PeerId> = self.access.members();
+        known.extend(config.names.values());
+        known.extend(config.relays.iter().map(|relay| relay.peer()));
+        names::resolve(&config, &known, text)
+    }
+
+    /// Returns what the operator calls a peer.
+    pub(crate) fn name_of(&self, peer: &PeerId) -> Option<String> {
+        names::name_of(&self.config(), peer).map(ToString::to_string)
+    }
+
+    /// Returns a peer for people: its name, else the last characters of its id.
+    pub(crate) fn display(&self, peer: &PeerId) -> String {
+        self.name_of(peer).unwrap_or_else(|| peer.to_base58())
+    }
+
+    /// Edits the config file and puts the result in force.
+    pub(crate) async fn edit_config<T: Send + 'static>(
+        self: &Arc<Self>,
+        edit: impl FnOnce(&ConfigFile) -> Result<T, peerup_config::EditError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let _one_at_a_time = self.edit.lock().await;
+        let app = self.clone();
+        let done = blocking(move || {
+            let done = edit(&app.file).map_err(|error| edit_failure(&error))?;
+            let loaded = peerup_config::load_node(&app.path).map_err(config_failure)?;
+            Ok((done, loaded.config))
+        })
+        .await?;
+        let (value, config) = done;
+        self.put_in_force(config);
+        Ok(value)
+    }
+
+    /// Changes `authorized_keys` through the given closure, off the event loop.
+    pub(crate) async fn edit_access<T: Send + 'static>(
+        self: &Arc<Self>,
+        edit: impl FnOnce(&AccessControl) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let _one_at_a_time = self.edit.lock().await;
+        let access = self.access.clone();
+        let value = blocking(move || edit(&access)).await?;
+        Ok(value)
+    }
+
+    /// Writes a name for a peer, with `-2` and so on where another peer has it, and returns the name.
+    pub(crate) async fn write_name(self: &Arc<Self>, wanted: PeerName, peer: PeerId) -> Result<PeerName, Failure> {
+        let config = self.config();
+        if let Some(name) = names::name_of(&config, &peer) {
+            return Ok(name.clone());
+        }
+        let name = wanted.unless_taken(|name| config.names.keys().any(|taken| taken.as_str() == name));
+        let written = name.clone();
+        self.edit_config(move |file| file.set_name(&written, &peer)).await?;
+        Ok(name)
+    }
+
+    /// Reads the config file again and puts it in force.
+    pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
+        self.edit_config(|_| Ok(())).await?;
+        self.edit_access(|access| {
+            access.reload();
+            Ok(())
+        })
+        .await
+    }
+
+    fn put_in_force(&self, config: NodeConfig) {
+        let config = Arc::new(config);
+        self.config.store(config.clone());
+        self.access.set_infra(infra(&config));
+        self.services.set(&config);
+        self.plugins.set_config(&config);
+        self.node.set_relays(relays(&config));
+    }
+}
+
+/// Returns the peers that are relays.
+pub(crate) fn infra(config: &NodeConfig) -> HashSet<PeerId> {
+    config.relays.iter().map(|relay| relay.peer()).collect()
+}
+
+/// Returns the configured relays, each once with all its addresses, without the `/p2p/` part.
+pub(crate) fn relays(config: &NodeConfig) -> Vec<RelayAddress> {
+    let mut relays: Vec<RelayAddress> = Vec::new();
+    for relay in &config.relays {
+        let mut address = relay.address().clone();
+        if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+            address.pop();
+        }
+        match relays.iter_mut().find(|known| known.peer == relay.peer()) {
+            Some(known) => known.addresses.push(address),
+            None => relays.push(RelayAddress { peer: relay.peer(), addresses: vec![address] }),
+        }
+    }
+    relays
+}
+
+/// Runs work that blocks on the disk away from the event loop.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Failure::new(ErrorCode::Failed, format!("a task ended early: {error}"))))
+}
+
+/// Turns a config that does not hold into what people and programs are told.
+pub(crate) fn config_failure(error: peerup_config::ConfigError) -> Failure {
+    Failure::new(ErrorCode::ConfigInvalid, error.to_string())
+}
+
+fn edit_failure(error: &peerup_config::EditError) -> Failure {
+    Failure::new(ErrorCode::Failed, error.to_string())
+}

@@ -1,0 +1,254 @@
+//! Starts a node, keeps it, and ends it in order: stop accepting, drain, cancel, close, remove the socket.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use libp2p_identity::{Keypair, PeerId};
+use peerup_api::{Client, InProcess};
+use peerup_config::{Loaded, NodeConfig};
+use peerup_engine::{Engine, EngineConfig};
+use peerup_model::{ErrorCode, Failure};
+use peerup_net::{InboundStream, Node, ProtocolTable, StartError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access::AccessControl,
+    app::{self, App, Parts},
+    endpoint::Endpoint,
+    http, notify,
+    plugins::{self, PluginSet},
+    services::{self, ServiceTable},
+    status,
+};
+
+/// How often `authorized_keys` is looked at, for those who edit it by hand.
+const KEYS_CHECK: Duration = Duration::from_millis(500);
+/// How long a start waits for a first reservation before it says why there is none.
+const RESERVATION_WAIT: Duration = Duration::from_secs(10);
+/// How long ending may take after tunnels had their time to drain.
+const CLOSE_TIME: Duration = Duration::from_millis(1500);
+
+/// What kind of node to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The daemon: the config's listen addresses, reservations at relays, the socket.
+    Daemon,
+    /// A node for one command in the command's own process: no socket and no reservation, so it never
+    /// disturbs those of a daemon of the same identity on another machine.
+    Client,
+    /// Like a client, but reachable: it holds reservations, to hand out invites.
+    Reachable,
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct DaemonOptions {
+    /// The config file.
+    pub config: PathBuf,
+    /// What kind of node.
+    pub mode: Mode,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Daemon {
+    app: Arc<App>,
+    endpoint: Option<Endpoint>,
+}
+
+impl Daemon {
+    /// Starts a node. When this returns it listens, its services and its API stand; reservations are under
+    /// way, see [`Daemon::wait_ready`].
+    ///
+    /// # Errors
+    /// The config or the key does not hold, another daemon lives, a port is taken.
+    pub async fn start(options: DaemonOptions) -> Result<Self, Failure> {
+        let loaded = load(&options).await?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let config = Arc::new(loaded.config);
+        let folder = options.config.parent().map(PathBuf::from).unwrap_or_default();
+        let identity = load_identity(&config).await?;
+        // The socket comes first: a second daemon ends here, before it disturbs the first one's reservations.
+        let endpoint = match options.mode {
+            Mode::Daemon => Some(Endpoint::claim(&folder).await?),
+            Mode::Client | Mode::Reachable => None,
+        };
+        let (app, inbound) = assemble(&options, config, identity, &folder).await?;
+        app.tasks.spawn(services::serve(app.clone(), inbound));
+        app.tasks.spawn(watch_keys(app.clone()));
+        let mut endpoint_kept = None;
+        if let Some((endpoint, listener)) = endpoint {
+            let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
+            app.tasks.spawn(http::serve(listener, router, app.shutdown.clone()));
+            endpoint_kept = Some(endpoint);
+        }
+        Ok(Self { app, endpoint: endpoint_kept })
+    }
+
+    /// Returns this node's peer id.
+    pub fn peer_id(&self) -> PeerId {
+        self.app.peer_id()
+    }
+
+    /// Returns the socket's path, where there is one.
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.socket().to_owned())
+    }
+
+    /// Returns a client of this node's API that needs no socket.
+    pub fn client(&self) -> Client {
+        let router = http::router(self.app.clone(), None);
+        let tasks = self.app.tasks.clone();
+        Client::in_process(InProcess::new(move || {
+            let (near, far) = tokio::io::duplex(64 << 10);
+            tasks.spawn(http::serve_connection(far, router.clone()));
+            near
+        }))
+    }
+
+    /// Returns the token that ends the node when it is cancelled, for signal handlers.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.app.shutdown.clone()
+    }
+
+    /// Waits for a first reservation, if relays are configured, then tells systemd. Returns what is not as it
+    /// should be, a sentence each.
+    pub async fn wait_ready(&self) -> Vec<String> {
+        let has_relays = !self.app.config().relays.is_empty();
+        let mut watch = self.app.node.watch();
+        let reserved = async {
+            if has_relays {
+                let waited = watch.wait_for(|status| status.reserved_relays > 0);
+                let _ = tokio::time::timeout(RESERVATION_WAIT, waited).await;
+            }
+        };
+        tokio::select! {
+            () = self.app.shutdown.cancelled() => {}
+            () = reserved => {}
+        }
+        let problems = status::problems(&self.app, &status::relays(&self.app));
+        let state = if problems.is_empty() { "ready".to_owned() } else { problems.join("; ") };
+        notify::ready(&state);
+        problems
+    }
+
+    /// Waits until the node is told to end, then ends it. Never longer than the config's drain time and two
+    /// seconds more.
+    pub async fn run(self) {
+        self.app.shutdown.cancelled().await;
+        self.stop().await;
+    }
+
+    /// Ends the node: no new streams, tunnels may finish within the drain time, then everything is closed.
+    pub async fn stop(self) {
+        notify::stopping();
+        let app = self.app;
+        app.shutdown.cancel();
+        app.tasks.close();
+        let drain = app.config().daemon.drain_timeout;
+        app.plugins.engine().splices().drain(drain).await;
+        if tokio::time::timeout(CLOSE_TIME, app.tasks.wait()).await.is_err() {
+            tracing::warn!(left = app.tasks.len(), "some tasks did not end in time and are dropped");
+        }
+        app.node.shutdown().await;
+        drop(self.endpoint);
+    }
+}
+
+async fn load(options: &DaemonOptions) -> Result<Loaded<NodeConfig>, Failure> {
+    let path = options.config.clone();
+    app::blocking(move || peerup_config::load_node(&path).map_err(app::config_failure)).await
+}
+
+async fn load_identity(config: &NodeConfig) -> Result<Keypair, Failure> {
+    let path = config.key_file.clone();
+    app::blocking(move || {
+        peerup_trust::load_identity(&path).map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))
+    })
+    .await
+}
+
+/// Makes the parts in the order in which they need each other.
+async fn assemble(
+    options: &DaemonOptions,
+    config: Arc<NodeConfig>,
+    identity: Keypair,
+    folder: &std::path::Path,
+) -> Result<(Arc<App>, mpsc::Receiver<InboundStream>), Failure> {
+    let keys = config.security.authorized_keys_file.clone();
+    let (infra, gating) = (app::infra(&config), config.security.enable_connection_gating);
+    let access = Arc::new(app::blocking(move || AccessControl::load(keys, infra, gating)).await?);
+    let engine = Engine::new(EngineConfig {
+        cache_dir: Some(plugins::cache_dir(&config, folder)),
+        idle_timeout: config.tunnels.idle_timeout,
+        write_timeout: config.tunnels.write_timeout,
+        ..EngineConfig::default()
+    })
+    .map_err(|error| Failure::new(ErrorCode::Failed, format!("the plugin engine does not start: {error}")))?;
+    let plugins = PluginSet::load(engine, &config).await;
+    let protocols = ProtocolTable::default();
+    let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config);
+    let (node, inbound) = Node::start(network(options.mode, &config, &identity), access.policy(), protocols)
+        .await
+        .map_err(|error| start_failure(&error))?;
+    let app = App::new(Parts {
+        path: options.config.clone(),
+        config,
+        identity,
+        node,
+        access,
+        services,
+        plugins,
+    });
+    app.plugins.connect(&app);
+    Ok((app, inbound))
+}
+
+fn network(mode: Mode, config: &NodeConfig, identity: &Keypair) -> peerup_net::NodeConfig {
+    let relays = app::relays(config);
+    match mode {
+        Mode::Client => peerup_net::NodeConfig::client(identity.clone(), relays),
+        Mode::Reachable => peerup_net::NodeConfig {
+            reserve: true,
+            ..peerup_net::NodeConfig::client(identity.clone(), relays)
+        },
+        Mode::Daemon => peerup_net::NodeConfig {
+            listen: config.network.listen_addresses.clone(),
+            external: config.network.external_addresses.clone(),
+            ..peerup_net::NodeConfig::new(identity.clone(), relays)
+        },
+    }
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    match error {
+        StartError::AddressInUse { address, .. } => {
+            Failure::new(ErrorCode::Conflict, format!("the address {address} is taken by another program"))
+                .with_hint("see who has it with: ss -lntup; or choose another port under network.listen_addresses")
+        }
+        _ => Failure::new(ErrorCode::Failed, error.to_string()),
+    }
+}
+
+/// Puts edits that were made by hand in force.
+async fn watch_keys(app: Arc<App>) {
+    let mut tick = tokio::time::interval(KEYS_CHECK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = app.shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let access = app.access.clone();
+        let checked = app::blocking(move || {
+            access.reload_if_changed();
+            Ok(())
+        });
+        if let Err(error) = checked.await {
+            tracing::warn!(%error, "authorized_keys could not be looked at");
+        }
+    }
+}

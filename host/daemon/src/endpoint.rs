@@ -1,0 +1,201 @@
+//! The daemon's Unix socket and cookie: who may have them, and when they are stale.
+//!
+//! There is no PID file. Whoever finds a socket dials it: an answer means that another daemon lives, none
+//! means that it is stale. The cookie is written only once the socket is ours, so a second daemon never
+//! destroys the first one's.
+
+use std::{
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use data_encoding::HEXLOWER;
+use peerup_api::{COOKIE_FILE, SOCKET_FILE};
+use peerup_model::{ErrorCode, Failure};
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+
+/// Bytes of randomness in the cookie.
+const COOKIE_BYTES: usize = 32;
+/// Held while a daemon lives, so that two that start at once cannot both take a stale socket over.
+const LOCK_FILE: &str = ".daemon-lock";
+
+/// The socket and the cookie of a running daemon. Both are removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    socket: PathBuf,
+    cookie_file: PathBuf,
+    cookie: String,
+    /// The lock ends with the descriptor, also when the process is killed.
+    _lock: std::fs::File,
+}
+
+impl Endpoint {
+    /// Takes the socket of this folder over, or tells which daemon has it.
+    pub(crate) async fn claim(folder: &Path) -> Result<(Self, UnixListener), Failure> {
+        let socket = folder.join(SOCKET_FILE);
+        let lock = take_lock(folder, &socket)?;
+        if peerup_api::connect_socket(&socket).await.is_ok() {
+            return Err(second_daemon(&socket));
+        }
+        match std::fs::symlink_metadata(&socket) {
+            Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+                return Err(Failure::new(
+                    ErrorCode::Conflict,
+                    format!("{} exists and is no socket", socket.display()),
+                )
+                .with_hint(format!("look at it and move it away: ls -l {}", socket.display())));
+            }
+            Ok(_) => {
+                tracing::info!(socket = %socket.display(), "removing a stale socket");
+                std::fs::remove_file(&socket).map_err(|error| unusable(&socket, &error))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(&socket, &error)),
+        }
+        let listener = bind(&socket).map_err(|error| unusable(&socket, &error))?;
+        let cookie = new_cookie()?;
+        let cookie_file = folder.join(COOKIE_FILE);
+        let endpoint = Self { socket, cookie_file, cookie, _lock: lock };
+        write_cookie(&endpoint.cookie_file, &endpoint.cookie)
+            .map_err(|error| unusable(&endpoint.cookie_file, &error))?;
+        Ok((endpoint, listener))
+    }
+
+    /// Returns what a request must carry as its bearer token.
+    pub(crate) fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
+    /// Returns the socket's path.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        for path in [&self.socket, &self.cookie_file] {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "could not be removed");
+            }
+        }
+    }
+}
+
+fn take_lock(folder: &Path, socket: &Path) -> Result<std::fs::File, Failure> {
+    let path = folder.join(LOCK_FILE);
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| unusable(&path, &error))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(second_daemon(socket)),
+        Err(error) => Err(unusable(&path, &error.into())),
+    }
+}
+
+fn second_daemon(socket: &Path) -> Failure {
+    Failure::new(ErrorCode::Conflict, format!("another daemon already answers on {}", socket.display()))
+        .with_hint("use it, or end it first with: peerup daemon stop")
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(ErrorCode::Failed, format!("{} cannot be used: {error}", path.display()))
+        .with_hint("check the folder's owner, its rights and the free space: the daemon keeps its socket and cookie there")
+}
+
+/// Binds with mode 0600 from the first moment: the folder's other users must not find it open in between.
+/// The umask is the process's, so it is set on a thread of its own file-system context.
+fn bind(socket: &Path) -> io::Result<UnixListener> {
+    let (path, folder) = peerup_api::reachable_path(socket)?;
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(&path);
+    rustix::process::umask(before);
+    drop(folder);
+    let listener = listener?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn new_cookie() -> Result<String, Failure> {
+    let mut bytes = [0_u8; COOKIE_BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the system gives no randomness: {error}")))?;
+    Ok(HEXLOWER.encode(&bytes))
+}
+
+fn write_cookie(path: &Path, cookie: &str) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".daemon-cookie-")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)?;
+    file.write_all(cookie.as_bytes())?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn takes_a_stale_socket_over_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join(SOCKET_FILE);
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(socket.exists());
+
+        let (endpoint, listener) = Endpoint::claim(folder.path()).await.unwrap();
+        assert_eq!(mode(&socket), 0o600);
+        assert_eq!(mode(&folder.path().join(COOKIE_FILE)), 0o600);
+        assert_eq!(std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(), endpoint.cookie());
+        assert_eq!(endpoint.cookie().len(), 64);
+
+        drop((endpoint, listener));
+        assert!(!socket.exists());
+        assert!(!folder.path().join(COOKIE_FILE).exists());
+    }
+
+    #[tokio::test]
+    async fn a_second_daemon_touches_nothing_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (endpoint, _listener) = Endpoint::claim(folder.path()).await.unwrap();
+
+        let second = Endpoint::claim(folder.path()).await.unwrap_err();
+
+        assert_eq!(second.code, ErrorCode::Conflict);
+        assert_eq!(std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(), endpoint.cookie());
+        assert!(folder.path().join(SOCKET_FILE).exists());
+    }
+
+    #[tokio::test]
+    async fn refuses_to_remove_a_file_that_is_no_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(SOCKET_FILE), "precious").unwrap();
+
+        let refused = Endpoint::claim(folder.path()).await.unwrap_err();
+
+        assert!(refused.message.contains("no socket"), "{refused}");
+        assert_eq!(std::fs::read_to_string(folder.path().join(SOCKET_FILE)).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_path_longer_than_a_socket_address_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("d".repeat(90)).join("e".repeat(90));
+        std::fs::create_dir_all(&deep).unwrap();
+        let (_endpoint, _listener) = Endpoint::claim(&deep).await.unwrap();
+        assert!(peerup_api::connect_socket(&deep.join(SOCKET_FILE)).await.is_ok());
+    }
+}

@@ -1,0 +1,159 @@
+//! The daemon API: HTTP/1.1 on a Unix socket, or on a pipe within the process.
+//!
+//! On the socket a request needs the cookie, in constant time, and comes from the user who runs the daemon
+//! (or root). Bodies are bounded, connections are bounded, and a slow client holds up nobody else.
+
+mod answer;
+mod routes;
+mod streams;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request, State},
+    http::header,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post, put},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use peerup_model::{ErrorCode, Failure};
+use subtle::ConstantTimeEq;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::answer::Refusal;
+use crate::app::App;
+
+/// The largest body of a request.
+const MAX_BODY: usize = 1 << 20;
+/// Connections to the socket at once; more wait in the system's queue.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a client may take to send a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long requests under way may go on once the node is ending.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Builds the API. Without a cookie whoever can reach it may use it: only for a pipe within the process.
+pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
+    let routes = Router::new()
+        .route("/v1/status", get(routes::status))
+        .route("/v1/services", get(routes::services))
+        .route("/v1/services/{name}", put(routes::switch_service))
+        .route("/v1/expose", post(routes::expose))
+        .route("/v1/expose/{name}", delete(routes::unexpose))
+        .route("/v1/peers", get(routes::peers))
+        .route("/v1/auth", get(routes::auth).post(routes::authorize))
+        .route("/v1/auth/{peer}", delete(routes::deauthorize))
+        .route("/v1/relays", get(routes::relays).post(routes::add_relay).delete(routes::remove_relay))
+        .route("/v1/ping", post(streams::ping))
+        .route("/v1/resolve", post(routes::resolve))
+        .route("/v1/connect", get(routes::connections).post(streams::connect))
+        .route("/v1/connect/{id}", delete(routes::disconnect))
+        .route("/v1/invite", post(routes::invite))
+        .route("/v1/invite/{id}", get(routes::invite_outcome).delete(routes::cancel_invite))
+        .route("/v1/join", post(routes::join))
+        .route("/v1/plugins", get(routes::plugins))
+        .route("/v1/plugins/{name}", get(routes::plugin))
+        .route("/v1/plugins/{name}/commands/{command}", post(streams::command))
+        .route("/v1/config/reload", post(routes::reload))
+        .route("/v1/shutdown", post(routes::shutdown))
+        .fallback(no_such_endpoint)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app)
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    match cookie {
+        None => routes,
+        Some(cookie) => routes.layer(middleware::from_fn_with_state(Arc::<str>::from(cookie), check)),
+    }
+}
+
+/// Lets a request through that carries the cookie and is meant for this API.
+async fn check(State(cookie): State<Arc<str>>, request: Request<Body>, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    // A browser that was tricked into speaking to the socket, or a proxy in front of it, names another host.
+    if !matches!(host, Some("peerup" | "localhost" | "unix" | "d")) {
+        return refuse(ErrorCode::Invalid, "the Host header must be `peerup` or `localhost`");
+    }
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if !bool::from(given.as_bytes().ct_eq(cookie.as_bytes())) {
+        return refuse(ErrorCode::Unauthorized, "the cookie is missing or not this daemon's");
+    }
+    next.run(request).await
+}
+
+fn refuse(code: ErrorCode, message: &str) -> Response {
+    let failure = Failure::new(code, message)
+        .with_hint("send Authorization: Bearer with the content of .daemon-cookie beside the config");
+    Refusal(failure).into_response()
+}
+
+async fn no_such_endpoint(request: Request<Body>) -> Refusal {
+    Refusal(Failure::new(ErrorCode::NotFound, format!("there is no endpoint {}", request.uri().path())))
+}
+
+async fn wrong_method(request: Request<Body>) -> Refusal {
+    let message = format!("{} takes no {}", request.uri().path(), request.method());
+    Refusal(Failure::new(ErrorCode::Invalid, message))
+}
+
+/// Serves the socket until the node ends; then requests under way have a moment to be answered.
+pub(crate) async fn serve(listener: UnixListener, router: Router, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let slot = slots.clone().acquire_owned().await;
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if is_ours(&stream) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    serve_connection(stream, router).await;
+                    drop(slot);
+                });
+            }
+            Ok(_) => tracing::warn!("a connection of another user to the socket was refused"),
+            Err(error) => {
+                tracing::warn!(%error, "the socket did not accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
+}
+
+/// The socket's mode keeps others out already; the kernel's word for who is asking is the second lock.
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+/// Serves one connection.
+pub(crate) async fn serve_connection(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .half_close(false)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the API ended early");
+    }
+}

@@ -1,0 +1,150 @@
+//! How the API answers: the envelope, errors with their status, text where text is asked for, NDJSON.
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::FromRequestParts,
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use peerup_api::{Answer, ErrorBody};
+use peerup_model::{ErrorCode, Failure};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+/// Lines of a stream that wait for a slow reader before the writer waits too.
+pub(super) const LINES_IN_FLIGHT: usize = 64;
+
+/// A failure as an answer.
+#[derive(Debug)]
+pub(super) struct Refusal(pub(super) Failure);
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(ErrorBody { error: self.0 })).into_response()
+    }
+}
+
+/// How the caller wants the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `{"data": ...}`, streams as NDJSON.
+    Json,
+    /// Lines for people: `?format=text` or `Accept: text/plain`.
+    Text,
+    /// Streams only: each line `{"text", "json"}`, for our own command line.
+    Both,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Format {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        for pair in parts.uri.query().unwrap_or_default().split('&') {
+            match pair.strip_prefix("format=") {
+                Some("json") => return Ok(Self::Json),
+                Some("text") => return Ok(Self::Text),
+                Some("both") => return Ok(Self::Both),
+                Some(other) => {
+                    let message = format!("the format {other:?} is not known; use json or text");
+                    return Err(Failure::new(ErrorCode::Invalid, message).into());
+                }
+                None => {}
+            }
+        }
+        let accepts = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        Ok(if accepts.is_some_and(|value| value.starts_with("text/plain")) { Self::Text } else { Self::Json })
+    }
+}
+
+impl Format {
+    /// Answers with one object.
+    pub(super) fn answer(self, data: impl Serialize) -> Response {
+        if self != Self::Text {
+            return Json(Answer { data }).into_response();
+        }
+        match serde_json::to_value(data) {
+            Ok(value) => text_response(render(&value)),
+            Err(error) => Refusal(Failure::new(ErrorCode::Failed, error.to_string())).into_response(),
+        }
+    }
+
+    /// Returns one line of a stream, with its newline.
+    pub(super) fn line(self, text: &str, json: &Value) -> Bytes {
+        let mut line = match self {
+            Self::Json => json.to_string(),
+            Self::Text => text.to_owned(),
+            Self::Both => serde_json::json!({ "text": text, "json": json }).to_string(),
+        };
+        line.push('\n');
+        line.into()
+    }
+
+    /// Returns the last line of a stream that failed.
+    pub(super) fn failure_line(self, failure: &Failure) -> Bytes {
+        let json = serde_json::json!({ "error": failure });
+        match self {
+            Self::Json | Self::Both => format!("{json}\n").into(),
+            Self::Text => format!("error: {failure}\n").into(),
+        }
+    }
+
+    /// Answers with lines as they come.
+    pub(super) fn stream(self, lines: mpsc::Receiver<Bytes>) -> Response {
+        let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
+        let kind = if self == Self::Text { "text/plain; charset=utf-8" } else { "application/x-ndjson" };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        response
+    }
+}
+
+fn text_response(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// Renders any object of the API as lines: `key: value`, a list as one line an item with tabs in between.
+fn render(value: &Value) -> String {
+    let mut text = String::new();
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                match item {
+                    Value::Object(fields) => {
+                        let cells: Vec<String> = fields.values().map(cell).collect();
+                        text.push_str(&cells.join("\t"));
+                    }
+                    other => text.push_str(&cell(other)),
+                }
+                text.push('\n');
+            }
+        }
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                text.push_str(&format!("{key}: {}\n", cell(value)));
+            }
+        }
+        other => text = format!("{}\n", cell(other)),
+    }
+    text
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,275 @@
+//! The endpoints that answer at once, each a few lines over the parts that do the work.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{FromRequest, Path, Request, State, rejection::JsonRejection},
+    response::Response,
+};
+use libp2p_identity::PeerId;
+use peerup_api::{
+    AuthRequest, ExposeRequest, InviteRequest, JoinRequest, RelayRequest, ResolveAnswer, ResolveRequest,
+    ServiceUpdate,
+};
+use peerup_config::RelayAddress;
+use peerup_model::{ErrorCode, Failure, PeerName, ServiceName};
+use peerup_trust::Entry;
+use serde::de::DeserializeOwned;
+
+use super::answer::{Format, Refusal};
+use crate::{app::App, pairing, proxies, status};
+
+type Answer = Result<Response, Refusal>;
+
+/// A JSON body whose faults are answered in the API's own form.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        // curl without a header sends a form type; the body is JSON all the same.
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(
+            axum::http::header::CONTENT_TYPE,
+            axum::http::HeaderValue::from_static("application/json"),
+        );
+        let request = Request::from_parts(parts, body);
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(body_failure(&rejection).into()),
+        }
+    }
+}
+
+fn body_failure(rejection: &JsonRejection) -> Failure {
+    Failure::new(ErrorCode::Invalid, rejection.body_text())
+}
+
+fn done(status: &str) -> serde_json::Value {
+    serde_json::json!({ "status": status })
+}
+
+fn invalid(error: impl std::fmt::Display) -> Refusal {
+    Refusal(Failure::new(ErrorCode::Invalid, error.to_string()))
+}
+
+pub(super) async fn status(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(status::status(&app)))
+}
+
+pub(super) async fn services(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(status::services(&app)))
+}
+
+pub(super) async fn expose(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<ExposeRequest>,
+) -> Answer {
+    let name: ServiceName = request.name.parse().map_err(invalid)?;
+    peerup_config::check_host_port(&request.local_address).map_err(invalid)?;
+    app.edit_config(move |file| file.set_service(&name, &request.local_address)).await?;
+    Ok(format.answer(done("exposed")))
+}
+
+pub(super) async fn unexpose(State(app): State<Arc<App>>, format: Format, Path(name): Path<String>) -> Answer {
+    let name = known_service(&app, &name)?;
+    app.edit_config(move |file| file.remove_service(&name)).await?;
+    Ok(format.answer(done("unexposed")))
+}
+
+pub(super) async fn switch_service(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+    JsonBody(update): JsonBody<ServiceUpdate>,
+) -> Answer {
+    let name = known_service(&app, &name)?;
+    app.edit_config(move |file| file.set_service_enabled(&name, update.enabled)).await?;
+    Ok(format.answer(done(if update.enabled { "enabled" } else { "disabled" })))
+}
+
+fn known_service(app: &App, name: &str) -> Result<ServiceName, Failure> {
+    let parsed: ServiceName = name
+        .parse()
+        .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
+    if app.config().services.contains_key(&parsed) {
+        return Ok(parsed);
+    }
+    Err(Failure::new(ErrorCode::NotFound, format!("there is no service {name}"))
+        .with_hint("see them with: peerup service list"))
+}
+
+pub(super) async fn peers(State(app): State<Arc<App>>, format: Format, request: Request) -> Answer {
+    let all = request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "all=true");
+    Ok(format.answer(status::peers(&app, all)))
+}
+
+pub(super) async fn auth(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(status::auth(&app)))
+}
+
+pub(super) async fn authorize(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<AuthRequest>,
+) -> Answer {
+    let peer: PeerId =
+        request.peer_id.parse().map_err(|error| invalid(format!("{:?} is no peer id: {error}", request.peer_id)))?;
+    let name: Option<PeerName> =
+        request.name.map(|name| name.to_ascii_lowercase().parse()).transpose().map_err(invalid)?;
+    let mut entry = Entry::new(peer);
+    entry.comment = request.comment;
+    entry.services = request
+        .services
+        .map(|services| services.iter().map(|name| name.parse()).collect::<Result<Vec<ServiceName>, _>>())
+        .transpose()
+        .map_err(invalid)?;
+    entry.expires = request.expires.map(|text| text.parse()).transpose().map_err(invalid)?;
+    app.edit_access(move |access| access.add(entry)).await?;
+    if let Some(name) = name {
+        app.write_name(name, peer).await?;
+    }
+    Ok(format.answer(done("added")))
+}
+
+pub(super) async fn deauthorize(State(app): State<Arc<App>>, format: Format, Path(peer): Path<String>) -> Answer {
+    let (peer, _) = app.resolve(&peer)?;
+    let removed = app.edit_access(move |access| access.remove(&peer)).await?;
+    if removed.is_none() {
+        return Err(Failure::new(ErrorCode::NotFound, format!("{} is not in authorized_keys", app.display(&peer)))
+            .with_hint("see who is with: peerup auth list")
+            .into());
+    }
+    Ok(format.answer(done("removed")))
+}
+
+pub(super) async fn relays(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(status::relays(&app)))
+}
+
+pub(super) async fn add_relay(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<RelayRequest>,
+) -> Answer {
+    let address = relay_address(&request.address)?;
+    app.edit_config(move |file| file.add_relay(&address)).await?;
+    Ok(format.answer(done("added")))
+}
+
+pub(super) async fn remove_relay(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<RelayRequest>,
+) -> Answer {
+    let address = relay_address(&request.address)?;
+    let removed = app.edit_config(move |file| file.remove_relay(&address)).await?;
+    if !removed {
+        return Err(Failure::new(ErrorCode::NotFound, format!("{} is not among the relays", request.address))
+            .with_hint("see them with: peerup relay list")
+            .into());
+    }
+    Ok(format.answer(done("removed")))
+}
+
+fn relay_address(text: &str) -> Result<multiaddr::Multiaddr, Refusal> {
+    let address: RelayAddress = text.parse().map_err(invalid)?;
+    Ok(address.address().clone())
+}
+
+pub(super) async fn resolve(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<ResolveRequest>,
+) -> Answer {
+    let (peer, source) = app.resolve(&request.name)?;
+    Ok(format.answer(ResolveAnswer {
+        name: request.name,
+        peer_id: peer.to_base58(),
+        source: source.as_str().to_owned(),
+    }))
+}
+
+pub(super) async fn connections(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(app.proxies.list()))
+}
+
+pub(super) async fn disconnect(State(app): State<Arc<App>>, format: Format, Path(id): Path<String>) -> Answer {
+    if app.proxies.remove(&id) {
+        return Ok(format.answer(done("disconnected")));
+    }
+    Err(Failure::new(ErrorCode::NotFound, format!("there is no proxy {id}"))
+        .with_hint("see them with: GET /v1/connect")
+        .into())
+}
+
+/// Starts a proxy that lives until it is removed.
+pub(super) async fn connect(app: &Arc<App>, request: peerup_api::ConnectRequest, format: Format) -> Answer {
+    let started = proxies::start(app, request).await?;
+    Ok(format.answer(started.info))
+}
+
+pub(super) async fn invite(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<InviteRequest>,
+) -> Answer {
+    Ok(format.answer(pairing::create(&app, request).await?))
+}
+
+pub(super) async fn invite_outcome(State(app): State<Arc<App>>, format: Format, Path(id): Path<String>) -> Answer {
+    tokio::select! {
+        biased;
+        () = app.shutdown.cancelled() => {
+            Err(Failure::new(ErrorCode::Interrupted, "the daemon is ending").into())
+        }
+        outcome = pairing::outcome(&app, &id) => Ok(format.answer(outcome?)),
+    }
+}
+
+pub(super) async fn cancel_invite(State(app): State<Arc<App>>, format: Format, Path(id): Path<String>) -> Answer {
+    pairing::cancel(&app, &id)?;
+    Ok(format.answer(done("cancelled")))
+}
+
+pub(super) async fn join(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<JoinRequest>,
+) -> Answer {
+    // Both sides write files in the end: the pairing goes on if the caller loses patience half-way.
+    let task_app = app.clone();
+    let joined = app.tasks.spawn(async move { pairing::join(&task_app, request).await });
+    let outcome = joined
+        .await
+        .unwrap_or_else(|error| Err(Failure::new(ErrorCode::Failed, format!("joining ended early: {error}"))))?;
+    Ok(format.answer(outcome))
+}
+
+pub(super) async fn plugins(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(app.plugins.list()))
+}
+
+pub(super) async fn plugin(State(app): State<Arc<App>>, format: Format, Path(name): Path<String>) -> Answer {
+    let found = app.plugins.list().into_iter().find(|plugin| plugin.name == name);
+    let found = found.ok_or_else(|| {
+        Failure::new(ErrorCode::NotFound, format!("there is no plugin {name}"))
+            .with_hint("see them with: peerup plugin list")
+    })?;
+    Ok(format.answer(found))
+}
+
+pub(super) async fn reload(State(app): State<Arc<App>>, format: Format) -> Answer {
+    app.reload().await?;
+    Ok(format.answer(done("reloaded")))
+}
+
+pub(super) async fn shutdown(State(app): State<Arc<App>>, format: Format) -> Answer {
+    let answer = format.answer(done("shutting down"));
+    app.shutdown.cancel();
+    Ok(answer)
+}

@@ -1,0 +1,158 @@
+//! The endpoints that answer line by line: what a plugin's command says as it says it.
+//!
+//! A command belongs to the request that started it and ends when the caller goes. A proxy does not, unless
+//! the caller asks to follow it.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{Path, Request, State},
+    http::Uri,
+    response::Response,
+};
+use peerup_api::{ConnectRequest, PingRequest};
+use peerup_engine::{CommandEvent, CommandRun};
+use peerup_model::{ErrorCode, Failure, Grants};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{
+    answer::{Format, LINES_IN_FLIGHT, Refusal},
+    routes::{self, JsonBody},
+};
+use crate::{app::App, plugin_failure, proxies};
+
+/// The most pings that one request may ask for; 0 asks for no end.
+const MAX_PINGS: u64 = 1_000_000;
+
+pub(super) async fn ping(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<PingRequest>,
+) -> Result<Response, Refusal> {
+    if request.count > MAX_PINGS || request.interval_ms < 10 || request.timeout_ms == 0 {
+        return Err(Failure::new(
+            ErrorCode::Invalid,
+            format!("at most {MAX_PINGS} pings, at least 10 ms apart, each with a time-out above zero"),
+        )
+        .into());
+    }
+    let (peer, _) = app.resolve(&request.peer)?;
+    if peer == app.peer_id() {
+        return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id").into());
+    }
+    let arguments = serde_json::json!({
+        "peer": peer.to_base58(), "count": request.count, "interval_ms": request.interval_ms,
+        "timeout_ms": request.timeout_ms, "until_direct": request.until_direct,
+    });
+    run_command(&app, "ping", "ping", arguments, format).await
+}
+
+pub(super) async fn command(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path((plugin, command)): Path<(String, String)>,
+    JsonBody(arguments): JsonBody<Value>,
+) -> Result<Response, Refusal> {
+    run_command(&app, &plugin, &command, arguments, format).await
+}
+
+async fn run_command(
+    app: &Arc<App>,
+    plugin: &str,
+    command: &str,
+    arguments: Value,
+    format: Format,
+) -> Result<Response, Refusal> {
+    let plugin = app.plugins.require(plugin)?;
+    let known = plugin.manifest().commands.iter().any(|known| known.name == command);
+    if !known {
+        let message = format!("the plugin {} has no command {command}", plugin.name());
+        return Err(Failure::new(ErrorCode::NotFound, message).into());
+    }
+    let mut run =
+        plugin.run_command(command, arguments, Grants::default()).map_err(|error| plugin_failure(&error))?;
+    // A command that fails before it says anything is answered with its status, not as a stream.
+    let Some(first) = run.next_event().await else {
+        run.finish().await.map_err(|error| plugin_failure(&error))?;
+        let (_, lines) = mpsc::channel(1);
+        return Ok(format.stream(lines));
+    };
+    let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
+    let shutdown = app.shutdown.clone();
+    app.tasks.spawn(async move {
+        let passed_on = pass_on(first, run, &sender, format);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = passed_on => {}
+        }
+    });
+    Ok(format.stream(lines))
+}
+
+async fn pass_on(first: CommandEvent, mut run: CommandRun, lines: &mpsc::Sender<Bytes>, format: Format) {
+    let mut next = Some(first);
+    while let Some(event) = next {
+        if lines.send(event_line(&event, format)).await.is_err() {
+            run.cancel().await;
+            return;
+        }
+        next = tokio::select! {
+            () = lines.closed() => {
+                run.cancel().await;
+                return;
+            }
+            event = run.next_event() => event,
+        };
+    }
+    if let Err(error) = run.finish().await {
+        let _ = lines.send(format.failure_line(&plugin_failure(&error))).await;
+    }
+}
+
+fn event_line(event: &CommandEvent, format: Format) -> Bytes {
+    let json = serde_json::from_str(&event.json).unwrap_or(Value::Null);
+    format.line(&event.text, &json)
+}
+
+/// `POST /v1/connect`, and with `?follow=true` a proxy that lives as long as the request.
+pub(super) async fn connect(
+    State(app): State<Arc<App>>,
+    format: Format,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let follow = uri.query().unwrap_or_default().split('&').any(|pair| pair == "follow=true");
+    let JsonBody(request): JsonBody<ConnectRequest> =
+        axum::extract::FromRequest::from_request(request, &app).await?;
+    if !follow {
+        return routes::connect(&app, request, format).await;
+    }
+    let mut started = proxies::start(&app, request).await?;
+    let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
+    let task_app = app.clone();
+    app.tasks.spawn(async move {
+        let info = serde_json::to_value(&started.info).unwrap_or_default();
+        let text = format!("listening on {}", started.info.listen_address);
+        let _ = sender.send(format.line(&text, &info)).await;
+        loop {
+            let event = tokio::select! {
+                () = sender.closed() => break,
+                event = started.events.recv() => event,
+            };
+            let Some(event) = event else { break };
+            if sender.send(event_line(&event, format)).await.is_err() {
+                break;
+            }
+        }
+        task_app.proxies.remove(&started.info.id);
+        started.ended.cancelled().await;
+        if !sender.is_closed() {
+            let failure = Failure::new(ErrorCode::Interrupted, "the proxy has ended");
+            let _ = sender.send(format.failure_line(&failure)).await;
+        }
+    });
+    Ok(format.stream(lines))
+}

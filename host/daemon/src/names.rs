@@ -1,0 +1,118 @@
+//! Who a name stands for: the `names:` map first, then the peer id itself, then a unique prefix of one.
+
+use std::collections::BTreeSet;
+
+use libp2p_identity::PeerId;
+use peerup_config::NodeConfig;
+use peerup_model::{ErrorCode, Failure, PeerName};
+
+/// The shortest prefix of a peer id that stands for it. Every Ed25519 id begins with the same eight
+/// characters, so in practice one needs a few more for it to be unique.
+const SHORTEST_PREFIX: usize = 8;
+
+/// The tier that knew a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The `names:` map of the config.
+    Config,
+    /// The text was a peer id, or the beginning of one that is known here.
+    PeerId,
+}
+
+impl Source {
+    /// Returns the tier's name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::PeerId => "peer-id",
+        }
+    }
+}
+
+/// Finds out who a text stands for. `known` are ids that a prefix may stand for.
+///
+/// # Errors
+/// Nothing is known by that name, or the prefix fits several ids.
+pub fn resolve(config: &NodeConfig, known: &BTreeSet<PeerId>, text: &str) -> Result<(PeerId, Source), Failure> {
+    let lower = text.to_ascii_lowercase();
+    if let Ok(name) = lower.parse::<PeerName>()
+        && let Some(peer) = config.names.get(&name)
+    {
+        return Ok((*peer, Source::Config));
+    }
+    if let Ok(peer) = text.parse::<PeerId>() {
+        return Ok((peer, Source::PeerId));
+    }
+    let fits: Vec<PeerId> = if text.len() >= SHORTEST_PREFIX {
+        known.iter().filter(|peer| peer.to_base58().starts_with(text)).copied().collect()
+    } else {
+        Vec::new()
+    };
+    match fits.as_slice() {
+        [peer] => Ok((*peer, Source::PeerId)),
+        [] => Err(unknown(config, text)),
+        several => Err(Failure::new(
+            ErrorCode::Invalid,
+            format!("{text} is the beginning of {} known peer ids", several.len()),
+        )
+        .with_hint("give more of it")),
+    }
+}
+
+fn unknown(config: &NodeConfig, text: &str) -> Failure {
+    let names: Vec<&str> = config.names.keys().map(PeerName::as_str).take(8).collect();
+    let hint = if names.is_empty() {
+        "no names are known yet; give the peer id, or pair with: peerup invite".to_owned()
+    } else {
+        format!("known names: {}; or give the peer id", names.join(", "))
+    };
+    Failure::new(ErrorCode::NotFound, format!("no peer is known by the name {text:?}")).with_hint(hint)
+}
+
+/// Returns what the operator calls a peer.
+pub fn name_of<'a>(config: &'a NodeConfig, peer: &PeerId) -> Option<&'a PeerName> {
+    config.names.iter().find(|(_, id)| *id == peer).map(|(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p_identity::Keypair;
+
+    use super::*;
+
+    fn config(names: &[(&str, PeerId)]) -> NodeConfig {
+        let mut text = "version: 1\nnames:\n".to_owned();
+        for (name, id) in names {
+            text.push_str(&format!("  {name}: {id}\n"));
+        }
+        peerup_config::parse_node(&text, std::path::Path::new("/x/config.yaml")).unwrap().config
+    }
+
+    fn peer() -> PeerId {
+        Keypair::generate_ed25519().public().to_peer_id()
+    }
+
+    #[test]
+    fn a_name_wins_over_everything_and_has_no_case() {
+        let home = peer();
+        let found = resolve(&config(&[("home", home)]), &BTreeSet::new(), "Home").unwrap();
+        assert_eq!(found, (home, Source::Config));
+    }
+
+    #[test]
+    fn a_peer_id_stands_for_itself_and_a_unique_prefix_for_its_id() {
+        let (one, two) = (peer(), peer());
+        let known = BTreeSet::from([one, two]);
+        let none = config(&[("x", one)]);
+        assert_eq!(resolve(&none, &known, &two.to_base58()).unwrap(), (two, Source::PeerId));
+        assert_eq!(resolve(&none, &known, &two.to_base58()[..30]).unwrap(), (two, Source::PeerId));
+        assert_eq!(resolve(&none, &known, "12D3KooW").unwrap_err().code, ErrorCode::Invalid);
+        assert_eq!(resolve(&none, &known, "12D3Koo").unwrap_err().code, ErrorCode::NotFound);
+    }
+
+    #[test]
+    fn an_unknown_name_tells_which_are_known() {
+        let failure = resolve(&config(&[("home", peer())]), &BTreeSet::new(), "hom").unwrap_err();
+        assert!(failure.hint.unwrap().contains("home"));
+    }
+}

@@ -1,0 +1,417 @@
+//! The inviting side: hands out a code, lets the one identity in that it stands for, and writes the peer
+//! that proves itself into `authorized_keys` and `names:`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+use peerup_api::{InviteInfo, InviteOutcome, InviteRequest};
+use peerup_model::{ErrorCode, Failure, PeerName, ServiceName};
+use peerup_net::{InboundStream, PeerStream};
+use peerup_trust::{AdmitRequest, Entry, Invite, InviteRelay, Inviter, MAX_INVITE_RELAYS, Paired, Refusal, Token};
+use tokio::sync::watch;
+
+use super::{relays, wire};
+use crate::app::App;
+
+/// Invites that one node keeps open at once.
+const MAX_OPEN: usize = 16;
+/// The longest that a code may be good for; a relay admits a one-time identity for no longer.
+const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_TTL: Duration = Duration::from_secs(600);
+/// How long to wait for a reservation before a code is handed out that only relays could make work.
+const RESERVATION_WAIT: Duration = Duration::from_secs(15);
+/// How long after its end a code is still told apart from an unknown one.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The invites of a node, by the one-time identity that each stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Invites {
+    open: Mutex<HashMap<PeerId, OpenInvite>>,
+}
+
+/// One invite.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenInvite {
+    id: String,
+    token: Token,
+    expires: Timestamp,
+    own_name: String,
+    services: Option<Vec<ServiceName>>,
+    relays: Vec<PeerId>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Open,
+    /// A joiner is proving itself; nobody else may meanwhile.
+    Claimed,
+    Joined(InviteOutcome),
+    Cancelled,
+    Expired,
+}
+
+impl Invites {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PeerId, OpenInvite>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_id(&self, id: &str) -> Option<(PeerId, OpenInvite)> {
+        self.lock()
+            .iter()
+            .find(|(_, invite)| invite.id == id)
+            .map(|(peer, invite)| (*peer, invite.clone()))
+    }
+}
+
+/// Makes an invite: the gate and the relays know its one-time identity when this returns.
+pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<InviteInfo, Failure> {
+    let ttl = read_ttl(request.ttl.as_deref())?;
+    let own_name = own_name(app, request.name.as_deref())?;
+    let services = read_services(request.services)?;
+    if app.invites.lock().values().filter(|invite| invite.is_open()).count() >= MAX_OPEN {
+        return Err(Failure::new(ErrorCode::Conflict, format!("{MAX_OPEN} invites are open already"))
+            .with_hint("wait until one is used or expires"));
+    }
+    let expires = Timestamp::now() + ttl;
+    let token = Token::generate()
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the system gives no randomness: {error}")))?;
+    let (entries, relay_peers, mut notes) = meeting_places(app).await?;
+    let invite = Invite::new(token.clone(), own_key(app)?, expires, entries)
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the invite cannot be made: {error}")))?;
+    let one_time = invite.one_time_keypair().public().to_peer_id();
+    app.access.admit_pairing(one_time, expires + REMEMBERED);
+    let until = invite.expires_minutes();
+    let mut reached = 0_usize;
+    for relay in &relay_peers {
+        let circuit = AdmitRequest::Circuit { peer: one_time, until_minutes: until };
+        match relays::ask(app, *relay, &circuit).await {
+            Ok(()) => reached += 1,
+            Err(note) => notes.push(note),
+        }
+    }
+    if !relay_peers.is_empty() && reached == 0 && relay_peers.len() == invite.relays().len() {
+        app.access.forget_pairing(&one_time);
+        return Err(Failure::new(ErrorCode::Unreachable, "no relay lets the invited peer in")
+            .with_hint(notes.join("\n")));
+    }
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let id = format!("invite-{}", data_encoding::HEXLOWER.encode(&random));
+    let open = OpenInvite {
+        id: id.clone(),
+        token,
+        expires,
+        own_name,
+        services,
+        relays: relay_peers,
+        state: watch::Sender::new(State::Open),
+    };
+    app.invites.lock().insert(one_time, open);
+    expire_later(app, one_time, ttl);
+    Ok(InviteInfo { id, code: invite.encode(), expires: expires.to_string(), notes })
+}
+
+/// Waits until the invite was used, and tells by whom.
+pub(crate) async fn outcome(app: &App, id: &str) -> Result<InviteOutcome, Failure> {
+    let (_, invite) = app.invites.by_id(id).ok_or_else(|| unknown(id))?;
+    let mut state = invite.state.subscribe();
+    let ended = state.wait_for(|state| !matches!(state, State::Open | State::Claimed)).await;
+    match ended.as_deref() {
+        Ok(State::Joined(outcome)) => Ok(outcome.clone()),
+        Ok(State::Expired) => Err(Failure::new(ErrorCode::TimedOut, "nobody joined before the code expired")
+            .with_hint("make a new one with: peerup invite, and a longer --ttl if need be")),
+        _ => Err(Failure::new(ErrorCode::Interrupted, "the invite was cancelled")),
+    }
+}
+
+/// Ends an invite that was not used.
+pub(crate) fn cancel(app: &App, id: &str) -> Result<(), Failure> {
+    let (one_time, invite) = app.invites.by_id(id).ok_or_else(|| unknown(id))?;
+    invite.state.send_if_modified(|state| {
+        let open = matches!(state, State::Open);
+        if open {
+            *state = State::Cancelled;
+        }
+        open
+    });
+    app.access.forget_pairing(&one_time);
+    app.invites.lock().remove(&one_time);
+    Ok(())
+}
+
+/// Serves the pairing protocol to whoever the gate let in for it.
+pub(crate) async fn handle_joiner(app: &Arc<App>, inbound: InboundStream) {
+    let one_time = inbound.peer;
+    let invite = app.invites.lock().get(&one_time).cloned();
+    let mut stream = inbound.stream;
+    let Some(invite) = invite else {
+        stream.reset();
+        return;
+    };
+    let served = tokio::time::timeout(wire::PAIRING_TIME, serve(app, &mut stream, one_time, &invite)).await;
+    let failed = match served {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => "the joiner took too long".to_owned(),
+    };
+    tracing::warn!(error = failed, "a pairing did not come about; the code stays good until it expires");
+    invite.release();
+}
+
+async fn serve(
+    app: &Arc<App>,
+    stream: &mut PeerStream,
+    one_time: PeerId,
+    invite: &OpenInvite,
+) -> Result<(), String> {
+    if let Err(refusal) = invite.claim() {
+        let _ = wire::send(stream, &refusal.encode()).await;
+        finish(stream).await;
+        return Err(format!("a joiner was told: {refusal}"));
+    }
+    let hello = wire::receive(stream).await.map_err(|error| error.to_string())?;
+    let mut nonce = [0_u8; 32];
+    getrandom::fill(&mut nonce).map_err(|error| error.to_string())?;
+    let machine = Inviter::new(&invite.token, app.peer_id(), one_time, &invite.own_name, nonce);
+    let (awaiting, joiner, answer) = match machine.handle_hello(&hello) {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            let _ = wire::send(stream, &Refusal::Proof.encode()).await;
+            finish(stream).await;
+            return Err(error.to_string());
+        }
+    };
+    let (name, added) = match write_joiner(app, invite, &joiner).await {
+        Ok(written) => written,
+        Err(failure) => {
+            let _ = wire::send(stream, &Refusal::Internal.encode()).await;
+            finish(stream).await;
+            return Err(failure.to_string());
+        }
+    };
+    // The relays know the joiner before it is told that it is in, so that its first dial is not refused.
+    let notes = enroll(app, invite, &joiner, &name).await;
+    let acknowledged = async {
+        wire::send(stream, &answer).await?;
+        wire::receive(stream).await
+    }
+    .await;
+    let confirmed = acknowledged
+        .map_err(|error| error.to_string())
+        .and_then(|ack| awaiting.handle_ack(&ack).map_err(|error| error.to_string()));
+    if let Err(error) = confirmed {
+        if added {
+            let peer = joiner.peer;
+            let undone = app.edit_access(move |access| access.remove(&peer)).await;
+            tracing::info!(%peer, undone = undone.is_ok(), "the joiner was taken out again");
+        }
+        return Err(error);
+    }
+    finish(stream).await;
+    tracing::info!(peer = %joiner.peer, %name, "paired");
+    let outcome = InviteOutcome { peer_id: joiner.peer.to_base58(), name: name.to_string(), notes };
+    invite.state.send_replace(State::Joined(outcome));
+    Ok(())
+}
+
+/// Half-closes and waits for the other side to have read everything: its end, or the connection's.
+async fn finish(stream: &mut PeerStream) {
+    let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
+    let mut rest = [0_u8; 16];
+    let _ = tokio::time::timeout(Duration::from_secs(5), tokio::io::AsyncReadExt::read(stream, &mut rest)).await;
+}
+
+/// Writes the joiner into `authorized_keys` and `names:`. The flag tells whether it was not there before.
+async fn write_joiner(app: &Arc<App>, invite: &OpenInvite, joiner: &Paired) -> Result<(PeerName, bool), Failure> {
+    let wanted = joiner.name.clone().unwrap_or_else(|| fallback_name(&joiner.peer));
+    let known = app.access.members().contains(&joiner.peer);
+    if !known {
+        let mut entry = Entry::new(joiner.peer);
+        entry.services = invite.services.clone();
+        entry.comment = Some(format!("{wanted}, paired {}", Timestamp::now().strftime("%Y-%m-%d")));
+        app.edit_access(move |access| access.add(entry)).await?;
+    }
+    let name = app.write_name(wanted, joiner.peer).await?;
+    Ok((name, !known))
+}
+
+async fn enroll(app: &App, invite: &OpenInvite, joiner: &Paired, name: &PeerName) -> Vec<String> {
+    let request = AdmitRequest::Enroll { peer: joiner.peer, name: name.to_string() };
+    let asked = invite.relays.iter().map(|relay| relays::ask(app, *relay, &request));
+    futures::future::join_all(asked).await.into_iter().filter_map(Result::err).collect()
+}
+
+impl OpenInvite {
+    fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), State::Open | State::Claimed)
+    }
+
+    /// Takes the invite for one joiner, or says why it cannot be had.
+    fn claim(&self) -> Result<(), Refusal> {
+        let mut refusal = None;
+        self.state.send_if_modified(|state| {
+            match state {
+                State::Open => *state = State::Claimed,
+                State::Claimed | State::Joined(_) => refusal = Some(Refusal::Used),
+                State::Expired | State::Cancelled => refusal = Some(Refusal::Expired),
+            }
+            false
+        });
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Gives the invite back after a joiner that did not make it.
+    fn release(&self) {
+        self.state.send_if_modified(|state| {
+            if matches!(state, State::Claimed) {
+                *state = State::Open;
+            }
+            false
+        });
+    }
+}
+
+fn expire_later(app: &Arc<App>, one_time: PeerId, ttl: Duration) {
+    let task_app = app.clone();
+    app.tasks.spawn(async move {
+        tokio::select! {
+            biased;
+            () = task_app.shutdown.cancelled() => return,
+            () = tokio::time::sleep(ttl) => {}
+        }
+        let invite = task_app.invites.lock().get(&one_time).cloned();
+        if let Some(invite) = invite {
+            invite.state.send_if_modified(|state| {
+                let open = matches!(state, State::Open);
+                if open {
+                    *state = State::Expired;
+                }
+                open
+            });
+        }
+        tokio::select! {
+            biased;
+            () = task_app.shutdown.cancelled() => return,
+            () = tokio::time::sleep(REMEMBERED) => {}
+        }
+        task_app.invites.lock().remove(&one_time);
+        task_app.access.forget_pairing(&one_time);
+    });
+}
+
+/// Returns where a joiner can meet this node: the relays with a reservation first, then own addresses.
+async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>, Vec<String>), Failure> {
+    let configured = crate::app::relays(&app.config());
+    let mut notes = Vec::new();
+    let mut entries = Vec::new();
+    let mut peers = Vec::new();
+    if !configured.is_empty() {
+        let mut status = app.node.watch();
+        let reserved = tokio::time::timeout(RESERVATION_WAIT, status.wait_for(|status| status.reserved_relays > 0));
+        if !matches!(reserved.await, Ok(Ok(_))) {
+            notes.push("no relay holds a reservation for this node, see: peerup status".to_owned());
+        }
+        let snapshot = app.node.snapshot();
+        for relay in snapshot.relays.iter().filter(|relay| relay.reserved) {
+            let address = configured
+                .iter()
+                .find(|known| known.peer == relay.peer)
+                .and_then(|known| known.addresses.first());
+            if let Some(address) = address.filter(|_| entries.len() < MAX_INVITE_RELAYS) {
+                match InviteRelay::new(&relay.peer, address.clone()) {
+                    Ok(entry) => {
+                        entries.push(entry);
+                        peers.push(relay.peer);
+                    }
+                    Err(error) => notes.push(format!("the relay {address} cannot stand in a code: {error}")),
+                }
+            }
+        }
+    }
+    if let Some(address) = own_address(app).filter(|_| entries.len() < MAX_INVITE_RELAYS) {
+        entries.extend(InviteRelay::new(&app.peer_id(), address).ok());
+    }
+    if entries.is_empty() {
+        let hint = if notes.is_empty() { "add a relay with: peerup relay add".to_owned() } else { notes.join("\n") };
+        return Err(Failure::new(ErrorCode::Unreachable, "nobody could reach this node: no relay and no address")
+            .with_hint(hint));
+    }
+    Ok((entries, peers, notes))
+}
+
+/// Returns the address under which another machine is most likely to reach this one directly. Loopback
+/// serves two nodes on one machine that has nothing else.
+fn own_address(app: &App) -> Option<Multiaddr> {
+    let snapshot = app.node.snapshot();
+    let external = snapshot.external_addresses.iter().filter(|address| !is_relayed(address));
+    external.chain(&snapshot.listen_addresses).filter(|address| !is_relayed(address)).min_by_key(rank).cloned()
+}
+
+fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+}
+
+fn rank(address: &&Multiaddr) -> (u8, u8) {
+    let reach = match address.iter().next() {
+        Some(Protocol::Ip4(ip)) if ip.is_loopback() || ip.is_unspecified() => 4,
+        Some(Protocol::Ip6(ip)) if ip.is_loopback() || ip.is_unspecified() => 5,
+        Some(Protocol::Ip4(_)) => 1,
+        Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local() => 6,
+        Some(Protocol::Ip6(_)) => 2,
+        _ => 0,
+    };
+    let transport = u8::from(address.iter().any(|part| matches!(part, Protocol::Udp(_))));
+    (reach, transport)
+}
+
+fn own_key(app: &App) -> Result<libp2p_identity::ed25519::PublicKey, Failure> {
+    app.identity.public().try_into_ed25519().map_err(|_| {
+        Failure::new(ErrorCode::ConfigInvalid, "the identity is no Ed25519 key, so it cannot stand in a code")
+    })
+}
+
+fn own_name(app: &App, given: Option<&str>) -> Result<String, Failure> {
+    if let Some(given) = given {
+        let name: PeerName = given.to_ascii_lowercase().parse().map_err(|error: peerup_model::NameError| {
+            Failure::new(ErrorCode::Invalid, error.to_string())
+        })?;
+        return Ok(name.to_string());
+    }
+    Ok(crate::own_name(&app.config(), &app.peer_id()).to_string())
+}
+
+fn fallback_name(peer: &PeerId) -> PeerName {
+    crate::name_from_id(peer)
+}
+
+fn read_ttl(text: Option<&str>) -> Result<Duration, Failure> {
+    let Some(text) = text else { return Ok(DEFAULT_TTL) };
+    let refused = |why: String| Failure::new(ErrorCode::Invalid, format!("the time {text:?} is not valid: {why}"));
+    let ttl: Duration = text
+        .parse::<jiff::SignedDuration>()
+        .map_err(|error| refused(error.to_string()))
+        .and_then(|ttl| Duration::try_from(ttl).map_err(|error| refused(error.to_string())))?;
+    if ttl < Duration::from_secs(1) || ttl > MAX_TTL {
+        return Err(refused("it must lie between one second and 24 hours".to_owned()));
+    }
+    Ok(ttl)
+}
+
+fn read_services(services: Option<Vec<String>>) -> Result<Option<Vec<ServiceName>>, Failure> {
+    let Some(services) = services else { return Ok(None) };
+    let parsed: Result<Vec<ServiceName>, _> = services.iter().map(|name| name.parse()).collect();
+    parsed
+        .map(Some)
+        .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::new(ErrorCode::NotFound, format!("there is no invite {id}"))
+}

@@ -1,0 +1,189 @@
+//! The joining side: meets the inviter under the one-time identity of the code, proves its real one, and
+//! writes the inviter and the relays down.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+use libp2p_identity::{Keypair, PeerId};
+use multiaddr::{Multiaddr, Protocol};
+use peerup_api::{JoinOutcome, JoinRequest};
+use peerup_model::{ErrorCode, Failure, INVITE_PROTOCOL, PathPolicy, PeerName};
+use peerup_net::{Node, NodeConfig, OpenError, PeerStream, PolicyHandle, ProtocolTable, RelayAddress};
+use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, Invite, InviteError, Joiner, Paired, Refusal};
+
+use super::wire;
+use crate::app::App;
+
+/// Joins with a code. When this returns both sides know each other, by key and by name.
+pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOutcome, Failure> {
+    let invite = Invite::decode(&request.code).map_err(|error| code_failure(&error))?;
+    if invite.is_expired(Timestamp::now()) {
+        return Err(Failure::new(ErrorCode::TimedOut, "this invite code has expired")
+            .with_hint("ask for a new one: peerup invite, on the other machine; if it is fresh, compare both clocks"));
+    }
+    let inviter = invite.inviter_peer();
+    if inviter == app.peer_id() {
+        return Err(Failure::new(ErrorCode::Invalid, "this is an invite of this very node")
+            .with_hint("use the code on the other machine"));
+    }
+    let own_name = own_name(app, request.name.as_deref())?;
+    let paired = tokio::time::timeout(wire::PAIRING_TIME, meet(&invite, &app.identity, &own_name))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Failure::new(ErrorCode::TimedOut, "the inviter did not answer within 30 seconds")
+                .with_hint("is `peerup invite` still waiting there, or its daemon still running?"))
+        })?;
+    write_down(app, &invite, paired).await
+}
+
+/// Runs the exchange on a short-lived node of its own, under the one-time identity.
+async fn meet(invite: &Invite, identity: &Keypair, own_name: &str) -> Result<Paired, Failure> {
+    let inviter = invite.inviter_peer();
+    let relays = relay_addresses(invite);
+    let config = NodeConfig::client(invite.one_time_keypair(), relays.clone());
+    let policy = one_time_policy(inviter, &relays)?;
+    let (node, _inbound) = Node::start(config, policy, ProtocolTable::default())
+        .await
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the pairing cannot start: {error}")))?;
+    for entry in invite.relays().iter().filter(|entry| entry.peer() == inviter) {
+        node.add_address(inviter, entry.address().clone());
+    }
+    let met = async {
+        let mut stream = node
+            .open(inviter, INVITE_PROTOCOL, PathPolicy::PreferDirect)
+            .await
+            .map_err(|error| unreached(&error))?;
+        exchange(&mut stream, invite, identity, own_name).await
+    }
+    .await;
+    node.shutdown().await;
+    met
+}
+
+async fn exchange(
+    stream: &mut PeerStream,
+    invite: &Invite,
+    identity: &Keypair,
+    own_name: &str,
+) -> Result<Paired, Failure> {
+    let mut nonce = [0_u8; 32];
+    getrandom::fill(&mut nonce).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let (machine, hello) = Joiner::start(invite, identity, own_name, nonce)
+        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    // A refusal may have come, and the stream be half gone, before the hello is out: the answer tells more.
+    let sent = wire::send(stream, &hello).await;
+    let answer = match wire::receive(stream).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(broken(&sent.err().unwrap_or(error))),
+    };
+    if let Ok(refusal) = Refusal::decode(&answer) {
+        return Err(refused(refusal));
+    }
+    let (paired, ack) = machine.handle_answer(&answer).map_err(|error| {
+        Failure::new(ErrorCode::Denied, format!("the other side did not prove that it made this code: {error}"))
+            .with_hint("ask for a new code, over a channel that you trust")
+    })?;
+    wire::send(stream, &ack).await.map_err(|error| broken(&error))?;
+    let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
+    // The inviter's end says that it has read the acknowledgement.
+    let mut rest = [0_u8; 1];
+    let _ = tokio::io::AsyncReadExt::read(stream, &mut rest).await;
+    Ok(paired)
+}
+
+/// Writes the inviter into `authorized_keys` and `names:`, and the relays into the config.
+async fn write_down(app: &Arc<App>, invite: &Invite, paired: Paired) -> Result<JoinOutcome, Failure> {
+    let relays: Vec<Multiaddr> = invite
+        .relays()
+        .iter()
+        .filter(|entry| entry.peer() != invite.inviter_peer())
+        .map(|entry| entry.address().clone().with(Protocol::P2p(entry.peer())))
+        .collect();
+    let wanted = paired.name.clone().unwrap_or_else(|| crate::name_from_id(&paired.peer));
+    if !app.access.members().contains(&paired.peer) {
+        let mut entry = Entry::new(paired.peer);
+        entry.comment = Some(format!("{wanted}, paired {}", Timestamp::now().strftime("%Y-%m-%d")));
+        app.edit_access(move |access| access.add(entry)).await?;
+    }
+    let name = app.write_name(wanted, paired.peer).await?;
+    let written = relays.clone();
+    app.edit_config(move |file| {
+        for relay in &written {
+            file.add_relay(relay)?;
+        }
+        Ok(())
+    })
+    .await?;
+    for entry in invite.relays().iter().filter(|entry| entry.peer() == paired.peer) {
+        app.node.add_address(paired.peer, entry.address().clone());
+    }
+    tracing::info!(peer = %paired.peer, %name, "paired");
+    Ok(JoinOutcome {
+        peer_id: paired.peer.to_base58(),
+        name: name.to_string(),
+        relays: relays.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn relay_addresses(invite: &Invite) -> Vec<RelayAddress> {
+    let inviter = invite.inviter_peer();
+    invite
+        .relays()
+        .iter()
+        .filter(|entry| entry.peer() != inviter)
+        .map(|entry| RelayAddress { peer: entry.peer(), addresses: vec![entry.address().clone()] })
+        .collect()
+}
+
+/// The one-time node knows the inviter and the relays, nobody else.
+fn one_time_policy(inviter: PeerId, relays: &[RelayAddress]) -> Result<PolicyHandle, Failure> {
+    let mut keys = AuthorizedKeys::default();
+    keys.add(Entry::new(inviter)).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let infra: HashSet<PeerId> = relays.iter().map(|relay| relay.peer).collect();
+    Ok(PolicyHandle::new(AccessPolicy::builder().authorized(&keys).infra(infra).gating(true).build()))
+}
+
+fn own_name(app: &App, given: Option<&str>) -> Result<String, Failure> {
+    match given {
+        None => Ok(crate::own_name(&app.config(), &app.peer_id()).to_string()),
+        Some(given) => given.to_ascii_lowercase().parse::<PeerName>().map(|name| name.to_string()).map_err(
+            |error| Failure::new(ErrorCode::Invalid, error.to_string()),
+        ),
+    }
+}
+
+fn code_failure(error: &InviteError) -> Failure {
+    Failure::new(ErrorCode::Invalid, format!("this is no valid invite code: {error}"))
+        .with_hint("copy it whole; dashes, spaces and case do not matter")
+}
+
+fn unreached(error: &OpenError) -> Failure {
+    match error {
+        OpenError::NotAuthorized { .. } | OpenError::UnsupportedProtocol { .. } => {
+            Failure::new(ErrorCode::Denied, format!("this code lets nobody in: {error}"))
+                .with_hint("it was used, cancelled, or is not of this inviter; ask for a new one: peerup invite")
+        }
+        OpenError::RelayRefused { .. } => {
+            Failure::new(ErrorCode::Unreachable, format!("the relay does not connect this code: {error}")).with_hint(
+                "the inviter is gone, or the code was used or cancelled; ask for a new one: peerup invite",
+            )
+        }
+        _ => Failure::new(ErrorCode::Unreachable, format!("the inviter was not reached: {error}"))
+            .with_hint("is the relay up, and is `peerup invite` still waiting on the other machine?"),
+    }
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::Used => Failure::new(ErrorCode::Denied, "this invite code was used already"),
+        Refusal::Expired => Failure::new(ErrorCode::TimedOut, "this invite code has expired or was cancelled"),
+        Refusal::Proof => Failure::new(ErrorCode::Denied, "the inviter did not accept the proof of this code"),
+        _ => Failure::new(ErrorCode::Failed, "the inviter could not write this node down; see its log"),
+    }
+    .with_hint("ask for a new one: peerup invite, on the other machine")
+}
+
+fn broken(error: &std::io::Error) -> Failure {
+    Failure::new(ErrorCode::Unreachable, format!("the connection to the inviter broke: {error}"))
+        .with_hint("try again; the code is still good unless it was used")
+}

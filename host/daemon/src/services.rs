@@ -1,0 +1,154 @@
+//! What this node serves: which protocol belongs to which service or plugin, and the way of an inbound
+//! stream to a fresh instance of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use libp2p_identity::PeerId;
+use peerup_config::NodeConfig;
+use peerup_engine::InboundRequest;
+use peerup_model::{Grants, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol};
+use peerup_net::{InboundStream, ProtocolTable};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{app::App, pairing, plugins::duplex_of};
+
+/// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
+/// counts, so this bounds work in progress, not tunnels.
+const MAX_HANDLING: usize = 1024;
+
+/// Services by protocol id, and what peers are told that this node speaks.
+#[derive(Debug)]
+pub(crate) struct ServiceTable {
+    protocols: ProtocolTable,
+    routes: ArcSwap<Routes>,
+    plugin_protocols: BTreeMap<String, PluginName>,
+}
+
+#[derive(Debug, Default)]
+struct Routes {
+    services: BTreeMap<String, Route>,
+}
+
+#[derive(Debug, Clone)]
+struct Route {
+    service: ServiceName,
+    local_address: String,
+    plugin: PluginName,
+}
+
+impl ServiceTable {
+    /// Creates the table. `plugin_protocols` are what the loaded plugins serve besides services.
+    pub(crate) fn new(
+        protocols: ProtocolTable,
+        plugin_protocols: BTreeMap<String, PluginName>,
+        config: &NodeConfig,
+    ) -> Self {
+        let table = Self { protocols, routes: ArcSwap::default(), plugin_protocols };
+        table.set(config);
+        table
+    }
+
+    /// Puts the services of a config in force. Streams that are open stay open.
+    pub(crate) fn set(&self, config: &NodeConfig) {
+        let enabled = config.services.iter().filter(|(_, entry)| entry.enabled);
+        let services: BTreeMap<String, Route> = enabled
+            .map(|(name, entry)| {
+                let route = Route {
+                    service: name.clone(),
+                    local_address: entry.local_address.clone(),
+                    plugin: entry.plugin.clone(),
+                };
+                (service_protocol(name), route)
+            })
+            .collect();
+        let names = services.values().map(|route| route.service.clone()).collect::<Vec<_>>();
+        self.routes.store(Arc::new(Routes { services }));
+        self.protocols.set_services(names);
+        self.protocols.set_plugin_protocols(self.plugin_protocols.keys().cloned());
+    }
+
+    fn route(&self, protocol: &str) -> Option<Route> {
+        self.routes.load().services.get(protocol).cloned()
+    }
+}
+
+/// Hands inbound streams to plugins until the network ends or the node shuts down.
+pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStream>) {
+    let slots = Arc::new(Semaphore::new(MAX_HANDLING));
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = app.shutdown.cancelled() => return,
+            stream = inbound.recv() => stream,
+        };
+        let Some(stream) = stream else { return };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            tracing::warn!(peer = %stream.peer, protocol = %stream.protocol, "too many streams at once, one was reset");
+            stream.stream.reset();
+            continue;
+        };
+        let task_app = app.clone();
+        app.tasks.spawn(async move {
+            handle(&task_app, stream).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn handle(app: &Arc<App>, inbound: InboundStream) {
+    let protocol = inbound.protocol.clone();
+    if protocol == INVITE_PROTOCOL {
+        pairing::handle_joiner(app, inbound).await;
+        return;
+    }
+    let peer = inbound.peer;
+    if let Err(reason) = hand_over(app, inbound).await {
+        tracing::warn!(%peer, protocol, reason, "an inbound stream was refused");
+    }
+}
+
+/// Checks again who is asking (the gate did already), then gives the stream to the plugin.
+async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String> {
+    let peer = inbound.peer;
+    let route = app.services.route(&inbound.protocol);
+    let plugin = match &route {
+        Some(route) => {
+            if !may_use(app, &peer, &route.service) {
+                inbound.stream.reset();
+                return Err(format!("this peer may not use the service {}", route.service));
+            }
+            route.plugin.clone()
+        }
+        None => match app.services.plugin_protocols.get(&inbound.protocol) {
+            Some(plugin) => plugin.clone(),
+            None => {
+                inbound.stream.reset();
+                return Err("nothing serves this protocol".to_owned());
+            }
+        },
+    };
+    let Some(plugin) = app.plugins.get(&plugin) else {
+        inbound.stream.reset();
+        return Err(format!("the plugin {plugin} is not active"));
+    };
+    let request = InboundRequest {
+        protocol: inbound.protocol.clone(),
+        service: route.map(|route| (route.service, route.local_address)),
+        peer: app.plugins.peer_ref(&peer),
+        extra_grants: Grants::default(),
+    };
+    let duplex = duplex_of(&app.plugins, inbound.stream);
+    plugin.handle_inbound(request, duplex).await.map_err(|error| error.to_string())
+}
+
+fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
+    if !app.config().service_allows(service, peer) {
+        return false;
+    }
+    let policy = app.access.policy().load();
+    match policy.role(peer, jiff::Timestamp::now()) {
+        Some(peerup_trust::Role::Member(access)) => access.may_use(service),
+        _ => false,
+    }
+}

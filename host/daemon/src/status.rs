@@ -1,0 +1,200 @@
+//! What the node knows of itself and its peers, as the API tells it.
+
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+use peerup_api::{AuthEntry, ConnectionInfo, PeerInfo, RelayInfo, ServiceInfo, StatusInfo};
+use peerup_model::{PathKind, service_protocol};
+use peerup_net::{ConnSnapshot, PeerSnapshot};
+use peerup_trust::{MemberRole, Role};
+
+use crate::app::App;
+
+/// A peer that answered within this many seconds is connected; an open socket alone is not.
+const CONNECTED_WITHIN_SECONDS: u64 = 30;
+
+pub(crate) fn status(app: &App) -> StatusInfo {
+    let config = app.config();
+    let snapshot = app.node.snapshot();
+    let relays: Vec<RelayInfo> = relays(app);
+    let (relayed, direct): (Vec<&Multiaddr>, Vec<&Multiaddr>) = snapshot
+        .listen_addresses
+        .iter()
+        .partition(|address| address.iter().any(|part| matches!(part, Protocol::P2pCircuit)));
+    let text = |addresses: Vec<&Multiaddr>| addresses.into_iter().map(ToString::to_string).collect();
+    StatusInfo {
+        peer_id: app.peer_id().to_base58(),
+        name: config.name.as_ref().map(ToString::to_string),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: app.started.elapsed().as_secs(),
+        connected_peers: peers(app, false).len(),
+        listen_addresses: text(direct),
+        relay_addresses: text(relayed),
+        services_count: config.services.values().filter(|service| service.enabled).count(),
+        nat: "unknown".to_owned(),
+        config: app.config_path().display().to_string(),
+        problems: problems(app, &relays),
+        relays,
+    }
+}
+
+/// Returns what stands in the way of being fully up.
+pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !relays.is_empty() && relays.iter().all(|relay| !relay.reserved) {
+        for relay in relays {
+            let why = relay.last_error.as_deref().unwrap_or("it did not answer yet");
+            problems.push(format!(
+                "the relay {} holds no reservation ({}): {why}",
+                relay.name.as_deref().unwrap_or(&relay.peer_id),
+                relay.state,
+            ));
+        }
+    }
+    problems.extend(app.access.problem().map(|problem| format!("authorized_keys: {problem}")));
+    for plugin in app.plugins.list().into_iter().filter(|plugin| plugin.state == "failed") {
+        let reason = plugin.reason.unwrap_or_default();
+        problems.push(format!("the plugin {} does not run: {reason}", plugin.name));
+    }
+    problems
+}
+
+pub(crate) fn relays(app: &App) -> Vec<RelayInfo> {
+    let snapshot = app.node.snapshot();
+    snapshot
+        .relays
+        .iter()
+        .map(|relay| RelayInfo {
+            peer_id: relay.peer.to_base58(),
+            name: app.name_of(&relay.peer),
+            addresses: relay.addresses.iter().map(ToString::to_string).collect(),
+            reserved: relay.reserved,
+            state: relay.state.clone(),
+            last_error: relay.last_error.clone(),
+        })
+        .collect()
+}
+
+pub(crate) fn services(app: &App) -> Vec<ServiceInfo> {
+    let config = app.config();
+    config
+        .services
+        .iter()
+        .map(|(name, service)| ServiceInfo {
+            name: name.to_string(),
+            protocol: service_protocol(name),
+            local_address: service.local_address.clone(),
+            enabled: service.enabled,
+            plugin: service.plugin.to_string(),
+        })
+        .collect()
+}
+
+/// Returns the peers that answered lately; with `all`, every peer with a connection or an entry.
+pub(crate) fn peers(app: &App, all: bool) -> Vec<PeerInfo> {
+    let snapshot = app.node.snapshot();
+    let mut list: Vec<PeerInfo> = snapshot
+        .peers
+        .iter()
+        .map(|peer| peer_info(app, peer))
+        .filter(|peer| all || peer.last_seen_s.is_some_and(|age| age <= CONNECTED_WITHIN_SECONDS))
+        .collect();
+    if all {
+        for member in app.access.members() {
+            let id = member.to_base58();
+            if list.iter().all(|known| known.id != id) {
+                list.push(absent(app, &member));
+            }
+        }
+    }
+    list.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+    list
+}
+
+fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
+    let connections: Vec<ConnectionInfo> = peer.connections.iter().map(connection_info).collect();
+    // The node lists the connection that a new stream would take first.
+    let best = peer.connections.first();
+    let (path, transport, via) = match best.map(|connection| connection.path) {
+        None => (None, None, None),
+        Some(PathKind::Direct(transport)) => (Some("DIRECT".to_owned()), Some(transport.to_string()), None),
+        Some(PathKind::Relayed(relay)) => (Some("RELAYED".to_owned()), None, Some(app.display(&relay))),
+    };
+    PeerInfo {
+        addresses: connections.iter().map(|connection| connection.address.clone()).collect(),
+        agent_version: peer.agent.clone(),
+        path,
+        transport,
+        via,
+        rtt_ms: best.and_then(|connection| connection.rtt).map(milliseconds),
+        last_seen_s: peer
+            .connections
+            .iter()
+            .filter_map(|connection| connection.last_answer)
+            .map(|age| age.as_secs())
+            .min(),
+        streams: peer.connections.iter().map(|connection| connection.streams).sum(),
+        bytes_in: peer.connections.iter().map(|connection| connection.bytes_in).sum(),
+        bytes_out: peer.connections.iter().map(|connection| connection.bytes_out).sum(),
+        connections,
+        ..absent(app, &peer.peer)
+    }
+}
+
+fn connection_info(connection: &ConnSnapshot) -> ConnectionInfo {
+    ConnectionInfo {
+        path: if connection.path.is_relayed() { "RELAYED" } else { "DIRECT" }.to_owned(),
+        address: connection.address.to_string(),
+        rtt_ms: connection.rtt.map(milliseconds),
+        last_seen_s: connection.last_answer.map(|age| age.as_secs()),
+        streams: connection.streams,
+    }
+}
+
+fn absent(app: &App, peer: &PeerId) -> PeerInfo {
+    let role = match app.access.policy().load().role(peer, jiff::Timestamp::now()) {
+        Some(Role::Member(_)) => "member",
+        Some(Role::Infra) => "infra",
+        Some(Role::Pairing) => "pairing",
+        None => "none",
+    };
+    PeerInfo {
+        id: peer.to_base58(),
+        name: app.name_of(peer),
+        role: role.to_owned(),
+        addresses: Vec::new(),
+        agent_version: None,
+        path: None,
+        transport: None,
+        via: None,
+        rtt_ms: None,
+        last_seen_s: None,
+        streams: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        connections: Vec::new(),
+    }
+}
+
+fn milliseconds(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+pub(crate) fn auth(app: &App) -> Vec<AuthEntry> {
+    let now = jiff::Timestamp::now();
+    app.access
+        .entries()
+        .into_iter()
+        .map(|entry| AuthEntry {
+            peer_id: entry.peer.to_base58(),
+            name: app.name_of(&entry.peer),
+            comment: entry.comment.clone(),
+            role: match entry.role {
+                MemberRole::Admin => "admin".to_owned(),
+                MemberRole::Member => "member".to_owned(),
+            },
+            services: entry.services.map(|list| list.iter().map(ToString::to_string).collect()),
+            expires: entry.expires.map(|expires| expires.to_string()),
+            expired: entry.expires.is_some_and(|expires| expires <= now),
+        })
+        .collect()
+}
