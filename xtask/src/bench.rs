@@ -1,6 +1,116 @@
-//! x
-#[derive(clap::Args, Default)]
-pub(crate) struct BenchArguments {}
-pub(crate) fn run(_: &BenchArguments) -> anyhow::Result<()> {
-    anyhow::bail!("not yet")
+//! `cargo xtask bench`: one encrypted tunnel on loopback, beside a plain copy loop and, where it is
+//! installed, rathole, all in one run: absolute figures say little about another machine, ratios do.
+
+mod contestant;
+mod load;
+mod procfs;
+mod table;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    binaries::{Binaries, Profile},
+    tools, workspace,
+};
+use contestant::{Contestant, Targets};
+use load::{EchoServer, Figures, IperfServer};
+
+pub(crate) use contestant::copy_loop;
+
+/// Where the figures are written to.
+const DOCUMENT: &str = "docs/PERFORMANCE.md";
+/// Between these two lines.
+const MARKERS: (&str, &str) = ("<!-- bench: begin -->", "<!-- bench: end -->");
+
+/// The arguments of `bench`.
+#[derive(clap::Args)]
+pub(crate) struct BenchArguments {
+    /// Writes the figures into docs/PERFORMANCE.md
+    #[arg(long)]
+    write: bool,
+    /// Seconds of each throughput run
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Measures the development build: for trying out the bench, not for figures
+    #[arg(long)]
+    dev: bool,
+    /// Takes the binaries as they are, without building
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Measures everybody and prints the table.
+///
+/// # Errors
+/// Where iperf3 is missing, a build fails, or a tunnel does not come up.
+pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
+    ensure!(tools::has("iperf3"), "the bench needs iperf3");
+    let profile = if arguments.dev {
+        Profile::Dev
+    } else {
+        Profile::Release
+    };
+    let binaries = match arguments.no_build {
+        true => Binaries::as_they_are(profile),
+        false => Binaries::build(profile)?,
+    };
+    let folder = tempfile::Builder::new().prefix("peerup-bench-").tempdir()?;
+    let iperf = IperfServer::start()?;
+    let echo = EchoServer::start()?;
+    let targets = Targets {
+        iperf: iperf.port,
+        echo: echo.port,
+    };
+    let time = Duration::from_secs(arguments.seconds);
+
+    let mut results = Vec::new();
+    let mut measure = |contestant: Result<Contestant>, name: &str| -> Result<()> {
+        let contestant = contestant.with_context(|| format!("{name} does not come up"))?;
+        println!("measuring {}", contestant.name);
+        let figures = load::measure(&contestant, time).with_context(|| contestant.logs())?;
+        println!(
+            "  {:.0} MB/s up, {:.0} MB/s down, {:.0} µs, {:.0} connections/s",
+            figures.up / 1e6,
+            figures.down / 1e6,
+            figures.median,
+            figures.sequential
+        );
+        results.push(figures);
+        Ok(())
+    };
+    measure(Ok(Contestant::nothing_between(targets)), "loopback")?;
+    measure(Contestant::copy_loop(targets), "the copy loop")?;
+    measure(
+        Contestant::peerup(&binaries, &folder.path().join("peerup"), targets),
+        "peerup",
+    )?;
+    if tools::has("rathole") {
+        for noise in [false, true] {
+            let folder = folder.path().join(if noise { "noise" } else { "plain" });
+            measure(Contestant::rathole(&folder, targets, noise), "rathole")?;
+        }
+    } else {
+        println!("rathole is not on PATH and was left out");
+    }
+    report(&results, arguments)
+}
+
+fn report(results: &[Figures], arguments: &BenchArguments) -> Result<()> {
+    let text = table::markdown(results, arguments.dev)?;
+    println!("\n{text}");
+    if !arguments.write {
+        return Ok(());
+    }
+    let path = workspace::root().join(DOCUMENT);
+    let document = std::fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let (head, rest) = document
+        .split_once(MARKERS.0)
+        .context("no marker for the begin")?;
+    let (_, tail) = rest.split_once(MARKERS.1).context("no marker for the end")?;
+    let (begin, end) = MARKERS;
+    std::fs::write(&path, format!("{head}{begin}\n{text}{end}{tail}"))?;
+    println!("written to {DOCUMENT}");
+    Ok(())
 }

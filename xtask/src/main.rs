@@ -46,6 +46,9 @@ enum Chore {
     Tidy,
     /// Runs the fuzz targets with cargo-fuzz
     Fuzz(fuzz::FuzzArguments),
+    /// Copies bytes between a free port and an address: what the bench compares with
+    #[command(hide = true)]
+    CopyLoop { target: String },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(arguments),
         Chore::Tidy => tidy::run(),
         Chore::Fuzz(arguments) => fuzz::run(arguments),
+        Chore::CopyLoop { target } => bench::copy_loop(target),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
