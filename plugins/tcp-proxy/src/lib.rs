@@ -93,7 +93,8 @@ impl Forward {
 async fn probe(peer: &str) -> Result<(), Error> {
     match streams::open(peer, PROBE_PROTOCOL, PathPolicy::PreferDirect).await {
         Ok(stream) => {
-            stream.reset();
+            // An end, because the peer would log a reset.
+            drop(stream.send());
             Ok(())
         }
         Err(Error::Denied(reason)) => {

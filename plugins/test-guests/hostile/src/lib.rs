@@ -36,10 +36,6 @@ impl Command for Hostile {
         let details: Details = arguments.parse()?;
         match name.as_str() {
             "hold" => pending().await,
-            "emit" => loop {
-                // The error is what a well-behaved plugin would stop at.
-                let _ = output::emit("again", &json!({ "again": true })).await;
-            },
             other => anywhere(other, &details).await,
         }
     }
@@ -70,7 +66,6 @@ impl Inbound for Hostile {
                 drop(connection);
                 Ok(())
             }
-            "emit" => output::emit("nobody asked", &json!({})).await,
             other => anywhere(other, &details).await,
         }
     }
@@ -94,6 +89,10 @@ async fn anywhere(behaviour: &str, details: &Details) -> Result<(), Error> {
         "trap" => attack::trap(),
         "log" => attack::flood_the_log(),
         "stack" => attack::overflow_the_stack(),
+        "emit" => loop {
+            // The error is what a well-behaved plugin would stop at.
+            let _ = output::emit("again", &json!({ "again": true })).await;
+        },
         "connect" => tcp::connect(&details.target).await.map(drop),
         "listen" => {
             let address = tcp::listen(&details.address).await?.local_address();
