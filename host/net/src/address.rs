@@ -65,10 +65,22 @@ mod tests {
         let peer = PeerId::random();
         for (address, path) in [
             ("/ip4/1.2.3.4/tcp/1".to_owned(), PathKind::Direct(Transport::Tcp)),
-            ("/ip4/1.2.3.4/udp/1/quic-v1".to_owned(), PathKind::Direct(Transport::Quic)),
-            ("/dns/a.b/tcp/443/wss".to_owned(), PathKind::Direct(Transport::Websocket)),
-            (format!("/ip4/1.2.3.4/udp/1/quic-v1/p2p/{relay}/p2p-circuit"), PathKind::Relayed(relay)),
-            (format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}"), PathKind::Relayed(relay)),
+            (
+                "/ip4/1.2.3.4/udp/1/quic-v1".to_owned(),
+                PathKind::Direct(Transport::Quic),
+            ),
+            (
+                "/dns/a.b/tcp/443/wss".to_owned(),
+                PathKind::Direct(Transport::Websocket),
+            ),
+            (
+                format!("/ip4/1.2.3.4/udp/1/quic-v1/p2p/{relay}/p2p-circuit"),
+                PathKind::Relayed(relay),
+            ),
+            (
+                format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}"),
+                PathKind::Relayed(relay),
+            ),
         ] {
             assert_eq!(path_of(&address.parse().unwrap()), path, "{address}");
         }

@@ -52,7 +52,9 @@ pub enum RelayRefusal {
 impl fmt::Display for RelayRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoReservation => "the peer has no reservation there; it is off or not connected to this relay",
+            Self::NoReservation => {
+                "the peer has no reservation there; it is off or not connected to this relay"
+            }
             Self::Full => "a limit of the relay is used up",
             Self::Denied => "the relay does not admit this node",
             Self::PeerRefused => "the peer did not take the circuit; does it accept this identity?",
@@ -91,7 +93,10 @@ pub enum OpenError {
         peer: PeerId,
     },
     /// The peer could not be reached directly, and the relay refused the circuit.
-    #[error("the relay {relay} refused the circuit to {peer}: {reason}{}", others(attempts))]
+    #[error(
+        "the relay {relay} refused the circuit to {peer}: {reason}{}",
+        others(attempts)
+    )]
     RelayRefused {
         /// The peer that was asked for.
         peer: PeerId,

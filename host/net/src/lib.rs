@@ -1,20 +1,36 @@
 //! The libp2p node: gate, streams, swarm loop and its handle.
+//!
+//! [`Node`] is a whole node: it listens, dials, keeps reservations on relays, and opens streams over the best path.
+//! [`Gate`], [`Streams`] and [`swarm_with`] are the pieces it is made of, for whoever owns a swarm of another kind,
+//! such as a relay. [`PolicyHandle`] says who may do what, [`ProtocolTable`] what is served.
 
 mod address;
+mod config;
+mod error;
 mod gate;
+mod node;
+mod observed;
 mod peer_stream;
 mod policy;
 mod protocols;
+mod snapshot;
 mod streams;
 mod transport;
 mod trust;
 mod wakers;
+mod warm;
 
 pub use address::path_of;
+pub use config::{NodeConfig, RelayAddress};
+pub use error::{OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_PENDING_PER_IP};
+pub use node::Node;
 pub use peer_stream::PeerStream;
 pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
+pub use snapshot::{
+    CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerSnapshot, RelaySnapshot,
+};
 pub use streams::{
     Conn, InboundStream, OpenStreamError, StreamCounters, StreamGuard, StreamLimits, Streams, StreamsHandle,
 };

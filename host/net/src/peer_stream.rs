@@ -147,7 +147,11 @@ impl AsyncWrite for PeerStream {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(as_reset(error))),
             Poll::Pending => {
-                if !this.writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                if !this
+                    .writer
+                    .as_ref()
+                    .is_some_and(|waker| waker.will_wake(cx.waker()))
+                {
                     this.writer = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -156,7 +160,9 @@ impl AsyncWrite for PeerStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx).map_err(as_reset)
+        Pin::new(&mut self.get_mut().stream)
+            .poll_flush(cx)
+            .map_err(as_reset)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

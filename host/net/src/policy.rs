@@ -4,11 +4,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::trust::{AccessPolicy, Role};
 use arc_swap::ArcSwap;
 use futures::task::AtomicWaker;
 use jiff::Timestamp;
 use libp2p::PeerId;
-use crate::trust::{AccessPolicy, Role};
 
 use crate::wakers::Wakers;
 
@@ -54,11 +54,7 @@ impl PolicyHandle {
     /// Puts in force what `change` makes of the present policy. Concurrent updates come one after the other.
     pub fn update(&self, change: impl FnOnce(&AccessPolicy) -> AccessPolicy) {
         {
-            let _writing = self
-                .shared
-                .writing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let next = change(&self.shared.current.load());
             self.shared.current.store(Arc::new(next));
         }

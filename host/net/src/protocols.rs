@@ -4,11 +4,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::trust::Role;
 use arc_swap::ArcSwap;
 use futures::task::AtomicWaker;
 use libp2p::StreamProtocol;
 use peerup_model::{INVITE_PROTOCOL, ServiceName};
-use crate::trust::Role;
 
 use crate::wakers::Wakers;
 
@@ -79,7 +79,10 @@ impl ProtocolTable {
             if entries.len() >= MAX_PROTOCOLS {
                 return Err(RegisterError::Full);
             }
-            entries.push(Entry { protocol: id, audience });
+            entries.push(Entry {
+                protocol: id,
+                audience,
+            });
             Ok(())
         })
     }
@@ -130,11 +133,7 @@ impl ProtocolTable {
 
     fn change<T>(&self, change: impl FnOnce(&mut Vec<Entry>) -> T) -> T {
         let result = {
-            let _writing = self
-                .shared
-                .writing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut entries = self.shared.entries.load().as_ref().clone();
             let result = change(&mut entries);
             self.shared.entries.store(Arc::new(entries));

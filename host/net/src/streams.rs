@@ -15,7 +15,7 @@ pub use conn::{Conn, StreamGuard};
 pub use handle::{InboundStream, StreamCounters, StreamLimits, StreamsHandle};
 
 /// How long negotiating a protocol on a stream may take.
-pub const NEGOTIATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const NEGOTIATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Why no stream was opened on a connection.
 #[derive(Debug, thiserror::Error)]

@@ -16,8 +16,8 @@ use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     swarm::{
-        CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm,
+        CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm,
     },
 };
 use peerup_model::PathKind;
@@ -49,7 +49,9 @@ impl Streams {
     ) -> (Self, StreamsHandle, mpsc::Receiver<InboundStream>) {
         let shared = Arc::new(Shared::new(policy, table, limits));
         let (inbound, receiver) = inbound_queue(limits);
-        let handle = StreamsHandle { shared: shared.clone() };
+        let handle = StreamsHandle {
+            shared: shared.clone(),
+        };
         let behaviour = Self {
             shared,
             inbound,
@@ -58,15 +60,31 @@ impl Streams {
         (behaviour, handle, receiver)
     }
 
-    fn handler(&mut self, id: ConnectionId, peer: PeerId, path: PathKind, address: &Multiaddr) -> Handler {
+    fn handler(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        path: PathKind,
+        address: &Multiaddr,
+        port_use: Option<PortUse>,
+    ) -> Handler {
         let (requests, receiver) = mpsc::channel(OPEN_QUEUE);
-        let conn = Arc::new(Conn::new(id, peer, path, address.clone(), requests));
+        let conn = Arc::new(Conn::new(id, peer, path, address.clone(), port_use, requests));
         let peer_inbound = {
             let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
-            peers.get(&peer).map(|entry| entry.inbound.clone()).unwrap_or_default()
+            peers
+                .get(&peer)
+                .map(|entry| entry.inbound.clone())
+                .unwrap_or_default()
         };
         self.pending.insert(id, (conn.clone(), peer_inbound.clone()));
-        Handler::new(conn, self.shared.clone(), receiver, self.inbound.clone(), peer_inbound)
+        Handler::new(
+            conn,
+            self.shared.clone(),
+            receiver,
+            self.inbound.clone(),
+            peer_inbound,
+        )
     }
 
     fn publish(&mut self, id: ConnectionId) {
@@ -119,7 +137,7 @@ impl NetworkBehaviour for Streams {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         // Over a circuit the local address is the one that names the relay.
-        Ok(self.handler(id, peer, path_of(local), remote))
+        Ok(self.handler(id, peer, path_of(local), remote, None))
     }
 
     fn handle_established_outbound_connection(
@@ -128,9 +146,9 @@ impl NetworkBehaviour for Streams {
         peer: PeerId,
         address: &Multiaddr,
         _: Endpoint,
-        _: PortUse,
+        port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(id, peer, path_of(address), address))
+        Ok(self.handler(id, peer, path_of(address), address, Some(port_use)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::{Multiaddr, PeerId, StreamProtocol, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, core::transport::PortUse, swarm::ConnectionId};
 use peerup_model::PathKind;
 use peerup_paths::Candidate;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,8 @@ pub struct Conn {
     peer: PeerId,
     path: PathKind,
     address: Multiaddr,
+    // None if the peer dialled.
+    port_use: Option<PortUse>,
     opened: Instant,
     pub(super) requests: mpsc::Sender<OpenRequest>,
     pub(super) superseded: AtomicBool,
@@ -55,6 +57,7 @@ impl Conn {
         peer: PeerId,
         path: PathKind,
         address: Multiaddr,
+        port_use: Option<PortUse>,
         requests: mpsc::Sender<OpenRequest>,
     ) -> Self {
         Self {
@@ -62,6 +65,7 @@ impl Conn {
             peer,
             path,
             address,
+            port_use,
             opened: Instant::now(),
             requests,
             superseded: AtomicBool::new(false),
@@ -92,6 +96,11 @@ impl Conn {
     /// The remote address; for a relayed inbound connection it names the peer only.
     pub fn address(&self) -> &Multiaddr {
         &self.address
+    }
+
+    /// Whether this node dialled from its listen port or from another one; none if the peer dialled.
+    pub fn port_use(&self) -> Option<PortUse> {
+        self.port_use
     }
 
     /// When the connection was established.

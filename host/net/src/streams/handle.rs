@@ -12,17 +12,14 @@ use std::{
     time::Duration,
 };
 
+use crate::trust::Role;
 use futures::task::AtomicWaker;
 use libp2p::{PeerId, StreamProtocol, swarm::ConnectionId};
 use peerup_model::{PathKind, PathPolicy};
 use peerup_paths::{choose, superseded};
-use crate::trust::Role;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    Conn, OpenStreamError, StreamGuard,
-    conn::OpenRequest,
-};
+use super::{Conn, OpenStreamError, StreamGuard, conn::OpenRequest};
 use crate::{peer_stream::PeerStream, policy::PolicyHandle, protocols::ProtocolTable};
 
 /// Inbound streams that wait to be taken by the daemon. Past this, new ones are reset.
@@ -156,7 +153,10 @@ impl Shared {
             .enumerate()
             .map(|(index, conn)| conn.candidate(index))
             .collect();
-        for conn in superseded(&candidates).into_iter().filter_map(|index| conns.get(index)) {
+        for conn in superseded(&candidates)
+            .into_iter()
+            .filter_map(|index| conns.get(index))
+        {
             let news = !conn.superseded.swap(true, Ordering::Relaxed);
             if news && conn.streams() == 0 {
                 self.retire(conn);
@@ -185,7 +185,10 @@ impl StreamsHandle {
     /// All live connections.
     pub fn all(&self) -> Vec<Arc<Conn>> {
         let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.values().flat_map(|peer| peer.conns.iter().cloned()).collect()
+        peers
+            .values()
+            .flat_map(|peer| peer.conns.iter().cloned())
+            .collect()
     }
 
     /// The peers with a live connection.
@@ -230,7 +233,11 @@ impl StreamsHandle {
         let guard = StreamGuard::outbound(conn.clone(), self.shared.clone(), STREAMS_PER_CONNECTION)
             .ok_or(OpenStreamError::Busy)?;
         let (reply, answer) = oneshot::channel();
-        let request = OpenRequest { protocol, guard, reply };
+        let request = OpenRequest {
+            protocol,
+            guard,
+            reply,
+        };
         conn.requests
             .send(request)
             .await
@@ -242,7 +249,12 @@ impl StreamsHandle {
 
     /// Records that the peer answered on a connection.
     pub fn note_answer(&self, peer: &PeerId, connection: ConnectionId, rtt: Duration) {
-        if let Some(conn) = self.shared.conns(peer).iter().find(|conn| conn.id() == connection) {
+        if let Some(conn) = self
+            .shared
+            .conns(peer)
+            .iter()
+            .find(|conn| conn.id() == connection)
+        {
             conn.note_answer(rtt);
         }
     }
@@ -254,6 +266,8 @@ impl StreamsHandle {
 }
 
 /// Makes the queue for inbound streams.
-pub(super) fn inbound_queue(limits: StreamLimits) -> (mpsc::Sender<InboundStream>, mpsc::Receiver<InboundStream>) {
+pub(super) fn inbound_queue(
+    limits: StreamLimits,
+) -> (mpsc::Sender<InboundStream>, mpsc::Receiver<InboundStream>) {
     mpsc::channel(limits.inbound_queue.max(1))
 }

@@ -14,17 +14,18 @@ use std::{
     time::Duration,
 };
 
+use crate::trust::Role;
 use futures::task::AtomicWaker;
 use libp2p::{
     Stream, StreamProtocol,
     swarm::{
         ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
         handler::{
-            ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, ProtocolsChange,
+            ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
+            ProtocolsChange,
         },
     },
 };
-use crate::trust::Role;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -161,10 +162,7 @@ impl ConnectionHandler for Handler {
         }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Ask, Pending, Infallible>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Ask, Pending, Infallible>> {
         if let Poll::Ready(Some(request)) = self.requests.poll_recv(cx) {
             let wait = !self.remote_protocols.contains(&request.protocol);
             let ask = Ask {

@@ -4,10 +4,7 @@
 
 use std::{convert::Infallible, future::Ready, iter, option, sync::Arc};
 
-use libp2p::{
-    InboundUpgrade, OutboundUpgrade, Stream, StreamProtocol,
-    core::upgrade::UpgradeInfo,
-};
+use libp2p::{InboundUpgrade, OutboundUpgrade, Stream, StreamProtocol, core::upgrade::UpgradeInfo};
 
 /// Asked for after the wanted protocol where the answer matters. The negotiation runs optimistically on the last
 /// protocol of a list, so with this one behind it the wanted one is waited for. Nobody serves it.

@@ -1,0 +1,306 @@
+//! A node: the handle that everybody holds, in front of the task that owns the swarm.
+//!
+//! The handle opens streams without going through the task when a connection exists; the task dials when none does.
+//! Clones share one node. The node ends with [`Node::shutdown`] or when the last handle is dropped.
+
+mod actor;
+mod behaviour;
+mod book;
+mod command;
+mod dial;
+mod relays;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId};
+use peerup_model::PathPolicy;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use self::{actor::NodeActor, command::NodeCommand};
+use crate::{
+    config::{NodeConfig, RelayAddress},
+    error::{OpenError, StartError},
+    gate::GateCounters,
+    peer_stream::PeerStream,
+    policy::PolicyHandle,
+    protocols::ProtocolTable,
+    snapshot::{NodeEvent, NodeSnapshot, NodeStatus},
+    streams::{Conn, InboundStream, OpenStreamError, StreamsHandle},
+};
+
+/// How long opening a stream may take, dialling included.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection that the other side closes within this time after the handshake was refused by its gate.
+const REFUSAL_WINDOW: Duration = Duration::from_secs(1);
+/// Commands that wait for the task; senders wait past this.
+const COMMAND_QUEUE: usize = 256;
+/// Events that a slow subscriber may lag behind before it misses some.
+const EVENT_QUEUE: usize = 256;
+/// How long the node may take to listen on all its addresses.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an orderly shutdown may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// A running node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    peer_id: PeerId,
+    policy: PolicyHandle,
+    commands: mpsc::Sender<NodeCommand>,
+    streams: StreamsHandle,
+    gate: Arc<GateCounters>,
+    status: watch::Receiver<NodeStatus>,
+    events: broadcast::Sender<NodeEvent>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Starts a node and returns once it listens on every address of the config.
+    ///
+    /// The receiver gets the streams that peers open; it must be drained, or new ones are reset. Must run inside a
+    /// tokio runtime.
+    pub async fn start(
+        config: NodeConfig,
+        policy: PolicyHandle,
+        table: ProtocolTable,
+    ) -> Result<(Self, mpsc::Receiver<InboundStream>), StartError> {
+        let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+        let (events, _) = broadcast::channel(EVENT_QUEUE);
+        let (status_sender, status) = watch::channel(NodeStatus::default());
+        let (actor, parts) = NodeActor::new(
+            config,
+            policy.clone(),
+            table,
+            command_queue,
+            status_sender,
+            events.clone(),
+        )
+        .await?;
+        let node = Self {
+            inner: Arc::new(Inner {
+                peer_id: parts.peer_id,
+                policy,
+                commands,
+                streams: parts.streams,
+                gate: parts.gate,
+                status,
+                events,
+                task: Mutex::new(Some(tokio::spawn(actor.run()))),
+            }),
+        };
+        let mut status = node.watch();
+        let listening = timeout(LISTEN_TIMEOUT, status.wait_for(|status| status.listening)).await;
+        match listening {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(StartError::Ended),
+            // An interface may be down yet: the listener exists and gets its address later.
+            Err(_) => tracing::warn!("not every listen address has come up"),
+        }
+        Ok((node, parts.inbound))
+    }
+
+    /// Who this node is.
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.peer_id
+    }
+
+    /// Opens a stream to a peer over the best path that the policy allows; dials if there is none.
+    ///
+    /// Takes at most 15 seconds. Cancel safe: a stream that opens too late is dropped.
+    pub async fn open(
+        &self,
+        peer: PeerId,
+        protocol: &str,
+        policy: PathPolicy,
+    ) -> Result<PeerStream, OpenError> {
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        match timeout_at(deadline, self.open_within(peer, protocol, policy)).await {
+            Ok(result) => result,
+            Err(_) => Err(OpenError::Timeout {
+                peer,
+                attempts: Vec::new(),
+            }),
+        }
+    }
+
+    async fn open_within(
+        &self,
+        peer: PeerId,
+        protocol: &str,
+        policy: PathPolicy,
+    ) -> Result<PeerStream, OpenError> {
+        if !protocol.starts_with('/') {
+            return Err(OpenError::Protocol {
+                protocol: protocol.to_owned(),
+            });
+        }
+        let mut retried = false;
+        loop {
+            let (conn, dialled) = match self.inner.streams.choose(&peer, policy) {
+                Some(conn) => (conn, false),
+                None => (self.dial(peer, policy).await?, true),
+            };
+            let error = match self.inner.streams.open_on(&conn, protocol).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            if dialled && matches!(error, OpenStreamError::ConnectionClosed | OpenStreamError::Io(_)) {
+                if conn.opened().elapsed() < REFUSAL_WINDOW {
+                    return Err(OpenError::NotAuthorized { peer });
+                }
+            }
+            if error.is_connection_level() && !retried {
+                retried = true;
+                self.close(&conn).await;
+                continue;
+            }
+            return Err(match error {
+                OpenStreamError::UnsupportedProtocol => OpenError::UnsupportedProtocol {
+                    peer,
+                    protocol: protocol.to_owned(),
+                },
+                OpenStreamError::Busy => OpenError::Busy { peer },
+                OpenStreamError::Protocol => OpenError::Protocol {
+                    protocol: protocol.to_owned(),
+                },
+                source => OpenError::Broken { peer, source },
+            });
+        }
+    }
+
+    async fn dial(&self, peer: PeerId, policy: PathPolicy) -> Result<Arc<Conn>, OpenError> {
+        if self.inner.policy.role(&peer).is_none() {
+            return Err(OpenError::NotListed { peer });
+        }
+        let (reply, answer) = oneshot::channel();
+        let command = NodeCommand::Dial { peer, policy, reply };
+        self.send(command).await?;
+        answer.await.map_err(|_| OpenError::Closed)??;
+        // A connection that is gone already was closed by the other side's gate.
+        self.inner
+            .streams
+            .choose(&peer, policy)
+            .ok_or(OpenError::NotAuthorized { peer })
+    }
+
+    /// Connects to a peer, if it is not connected, and waits until it has answered on the connection.
+    pub async fn connect(&self, peer: PeerId) -> Result<(), OpenError> {
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        let connect = async {
+            if self
+                .inner
+                .streams
+                .choose(&peer, PathPolicy::PreferDirect)
+                .is_none()
+            {
+                self.dial(peer, PathPolicy::PreferDirect).await?;
+            }
+            let (reply, answer) = oneshot::channel();
+            self.send(NodeCommand::Confirm { peer, reply }).await?;
+            match answer.await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(OpenError::NotAuthorized { peer }),
+                Err(_) => Err(OpenError::Closed),
+            }
+        };
+        match timeout_at(deadline, connect).await {
+            Ok(result) => result,
+            Err(_) => Err(OpenError::Timeout {
+                peer,
+                attempts: Vec::new(),
+            }),
+        }
+    }
+
+    /// Closes every connection to a peer. Its streams are reset.
+    pub async fn disconnect(&self, peer: PeerId) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(NodeCommand::Disconnect { peer, reply }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    async fn close(&self, conn: &Conn) {
+        let _ = self
+            .send(NodeCommand::Close {
+                connection: conn.id(),
+            })
+            .await;
+    }
+
+    /// Remembers an address for later dials, such as one from the config or an invite.
+    pub async fn add_address(&self, peer: PeerId, address: Multiaddr) {
+        let _ = self.send(NodeCommand::AddAddress { peer, address }).await;
+    }
+
+    /// Replaces the relays to keep a reservation on. Relays that stay keep their reservation.
+    pub async fn set_relays(&self, relays: Vec<RelayAddress>) {
+        let _ = self.send(NodeCommand::SetRelays { relays }).await;
+    }
+
+    /// Describes the node as it is now.
+    pub async fn snapshot(&self) -> Result<NodeSnapshot, OpenError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(NodeCommand::Snapshot { reply }).await?;
+        answer.await.map_err(|_| OpenError::Closed)
+    }
+
+    /// A cheap status to wait on.
+    pub fn watch(&self) -> watch::Receiver<NodeStatus> {
+        self.inner.status.clone()
+    }
+
+    /// Events from now on. A subscriber that lags behind misses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// The live connections and stream counters.
+    pub fn streams(&self) -> &StreamsHandle {
+        &self.inner.streams
+    }
+
+    /// What the gate has done so far.
+    pub fn gate(&self) -> &GateCounters {
+        &self.inner.gate
+    }
+
+    /// Stops listening, closes every connection and waits for the task, three seconds at most.
+    pub async fn shutdown(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(NodeCommand::Shutdown { reply }).await.is_ok() {
+            let _ = timeout(SHUTDOWN_TIMEOUT + Duration::from_millis(300), answer).await;
+        }
+        let task = self
+            .inner
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut task) = task
+            && timeout(Duration::from_millis(200), &mut task).await.is_err()
+        {
+            task.abort();
+        }
+    }
+
+    async fn send(&self, command: NodeCommand) -> Result<(), OpenError> {
+        self.inner
+            .commands
+            .send(command)
+            .await
+            .map_err(|_| OpenError::Closed)
+    }
+}

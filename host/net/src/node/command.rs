@@ -1,0 +1,38 @@
+//! What the handle asks of the node's task.
+
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+use peerup_model::PathPolicy;
+use tokio::sync::oneshot;
+
+use crate::{config::RelayAddress, error::OpenError, snapshot::NodeSnapshot};
+
+/// One message to the node's task.
+#[derive(Debug)]
+pub(super) enum NodeCommand {
+    /// Get a connection that the policy allows.
+    Dial {
+        peer: PeerId,
+        policy: PathPolicy,
+        reply: oneshot::Sender<Result<(), OpenError>>,
+    },
+    /// Say whether the peer answers on a connection, as soon as that is known.
+    Confirm {
+        peer: PeerId,
+        reply: oneshot::Sender<bool>,
+    },
+    /// Close all connections to the peer.
+    Disconnect {
+        peer: PeerId,
+        reply: oneshot::Sender<()>,
+    },
+    /// Close one connection.
+    Close { connection: ConnectionId },
+    /// Remember an address.
+    AddAddress { peer: PeerId, address: Multiaddr },
+    /// Replace the relays.
+    SetRelays { relays: Vec<RelayAddress> },
+    /// Describe the node.
+    Snapshot { reply: oneshot::Sender<NodeSnapshot> },
+    /// End in order.
+    Shutdown { reply: oneshot::Sender<()> },
+}
