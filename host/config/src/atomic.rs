@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::error::EditError;
+use crate::{
+    error::{ConfigError, EditError},
+    load::NODE_INIT,
+};
 
 /// Name of the lock beside the config. It stays there: taking it away would let two writers hold two locks.
 const LOCK_FILE: &str = ".config.lock";
@@ -145,8 +148,9 @@ fn keep_owner(_: &File, _: &fs::Metadata) {}
 pub(crate) fn behind_links(path: &Path) -> Result<PathBuf, EditError> {
     match fs::canonicalize(path) {
         Ok(real) => Ok(real),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(crate::error::ConfigError::Missing {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ConfigError::Missing {
             path: path.to_owned(),
+            init: NODE_INIT,
         }
         .into()),
         Err(source) => Err(EditError::Io {

@@ -77,6 +77,7 @@ impl Node {
             // Comments are not needed here, and a long run of them would meet a limit of the parser.
             parser: Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false }),
             text,
+            above: Vec::new(),
         }
         .document()
     }
@@ -125,6 +126,18 @@ impl Node {
             }
         }
         position
+    }
+
+    /// Returns the single value at a path.
+    pub(crate) fn text_at(&self, path: &[Step]) -> Option<&str> {
+        let found = path.iter().try_fold(self, |node, step| match step {
+            Step::Key(key) => node.entry(key).map(|entry| &entry.value),
+            Step::Item(index) => node.items().get(*index),
+        });
+        match &found?.content {
+            Content::Scalar(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// Returns the path to the deepest node whose key or value starts at or before this place.
@@ -184,6 +197,8 @@ pub(crate) fn dotted(path: &[Step]) -> String {
 struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     text: &'a str,
+    /// Keys above the one that is being read.
+    above: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -323,15 +338,18 @@ impl<'a> Builder<'a> {
             let key = key.into_owned();
             let key_position = Position::of(&span.start);
             if let Some(first) = seen.insert(key.clone(), key_position.line) {
+                self.above.push(key);
                 return Err(Problem::at(
                     key_position,
-                    key,
+                    self.above.join("."),
                     format!("this key already stands on line {first}; keep one of the two"),
                 ));
             }
             let (key_start, key_end) = self.bytes(&span);
             let (event, span) = self.next_in(opened)?;
+            self.above.push(key.clone());
             let mut value = self.node(event, span, depth + 1)?;
+            self.above.pop();
             if matches!(value.content, Content::Null) && value.start == value.end {
                 // The parser places a value that is not there wherever it stopped looking.
                 value.start = self.after_colon(key_end);

@@ -55,7 +55,7 @@ impl ConfigFile {
     ) -> Result<Edited<T>, EditError> {
         let path = atomic::behind_links(&self.path)?;
         let _lock = atomic::Lock::take(&path)?;
-        let before = load::read(&path)?;
+        let before = load::read(&path, load::NODE_INIT)?;
         let mut editor = ConfigEditor::new(&before, &self.path)?;
         let value = change(&mut editor)?;
         let changed = editor.text != load::without_mark(&before);

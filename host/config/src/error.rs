@@ -9,7 +9,7 @@ use crate::document::Position;
 const MAX_LISTED_PROBLEMS: usize = 20;
 
 /// One thing that is wrong at one place of a config file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// Line, counted from 1.
     pub line: usize,
@@ -47,10 +47,12 @@ impl fmt::Display for Problem {
 #[non_exhaustive]
 pub enum ConfigError {
     /// No such file.
-    #[error("there is no config file {}\nrun `peerup init` to make one, or name another with --config", path.display())]
+    #[error("there is no config file {}\nrun `{init}` to make one, or name another with --config", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
+        /// The command that makes one.
+        init: &'static str,
     },
     /// The file exists and cannot be read.
     #[error("cannot read the config file {}: {source}", path.display())]

@@ -23,6 +23,9 @@ pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// The latest version of the schema that this release reads.
 pub const CONFIG_VERSION: u64 = 1;
 
+/// The command that makes a node's config.
+pub(crate) const NODE_INIT: &str = "peerup init";
+
 /// Where a config is looked for when nobody names one. Filled from the environment by the caller.
 #[derive(Debug, Clone, Default)]
 pub struct SearchPlaces {
@@ -117,7 +120,7 @@ pub struct Loaded<T> {
 /// # Errors
 /// Missing, unreadable, too long, of a later version, or wrong in any number of places.
 pub fn load_node(path: &Path) -> Result<Loaded<NodeConfig>, ConfigError> {
-    parse_node(&read(path)?, path)
+    parse_node(&read(path, NODE_INIT)?, path)
 }
 
 /// Reads a relay server's config.
@@ -125,7 +128,7 @@ pub fn load_node(path: &Path) -> Result<Loaded<NodeConfig>, ConfigError> {
 /// # Errors
 /// As [`load_node`].
 pub fn load_relay(path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
-    parse_relay(&read(path)?, path)
+    parse_relay(&read(path, "relay-server init")?, path)
 }
 
 /// Checks the text of a node's config. The path is for messages and for relative paths; nothing is read.
@@ -144,11 +147,12 @@ pub fn parse_relay(text: &str, path: &Path) -> Result<Loaded<RelayConfig>, Confi
     parse::<RawRelay, _>(text, path, &keys::RELAY, relay::resolve)
 }
 
-/// Reads the whole file as text, bounded.
-pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
+/// Reads the whole file as text, bounded. `init` is the command that makes a missing one.
+pub(crate) fn read(path: &Path, init: &'static str) -> Result<String, ConfigError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ConfigError::Missing {
             path: path.to_owned(),
+            init,
         },
         _ => ConfigError::Read {
             path: path.to_owned(),
@@ -252,14 +256,29 @@ fn deserialize<R: DeserializeOwned + Default>(text: &str, root: &Node) -> Result
     let options = serde_saphyr::options! {
         with_snippet: false,
         emit_comments: false,
+        // `no` and `off` are text: a switch is true or false and nothing that one has to know YAML for.
+        strict_booleans: true,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map(|at| Position {
-            line: usize::try_from(at.line()).unwrap_or(1),
-            column: usize::try_from(at.column()).unwrap_or(1),
-        });
-        let place = place.unwrap_or(Position::START);
-        let key = dotted(&root.path_at(place.line, place.column));
-        Problem::at(place, key, error.without_snippet().to_string())
-    })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| schema_problem(&error, root))
+}
+
+/// Tells what the serde schema refused in the words and with the place of every other problem.
+fn schema_problem(error: &serde_saphyr::Error, root: &Node) -> Problem {
+    let Some(location) = error.location() else {
+        return Problem::at(Position::START, "", error.without_snippet().to_string());
+    };
+    let place = Position {
+        line: usize::try_from(location.line()).unwrap_or(1),
+        column: usize::try_from(location.column()).unwrap_or(1),
+    };
+    let path = root.path_at(place.line, place.column);
+    let message = error.without_snippet().to_string();
+    let suffix = format!(" at line {}, column {}", place.line, place.column);
+    let message = message.strip_suffix(&suffix).unwrap_or(&message);
+    let message = match root.text_at(&path) {
+        Some(text) if message.starts_with("invalid boolean") => format!("{text:?} is neither true nor false"),
+        Some(text) if message.starts_with("invalid u64") => format!("{text:?} is not a whole number"),
+        _ => message.to_owned(),
+    };
+    Problem::at(place, dotted(&path), message)
 }

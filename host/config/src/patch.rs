@@ -80,7 +80,7 @@ pub(crate) fn append(text: &str, path: &[&str], item: &str) -> Patched {
         }
         (Content::List { .. }, [], Some(entry)) if !place.in_flow && is_one_line(text, &entry.value) => {
             let emptied = cut_value(text, entry)?;
-            set(&emptied, path, &list)
+            append(&emptied, path, item)
         }
         (Content::List { flow: true, .. }, [], _) => {
             let inside = place.node.start + 1;
@@ -264,13 +264,10 @@ fn remove_in_flow(text: &str, node: &Node, spans: &[(usize, usize)], index: usiz
         let without = splice(text, start, end, "")?;
         return match comma_after(&without, start) {
             Some(comma) => {
-                let blank = without.get(comma + 1..).is_some_and(|rest| rest.starts_with(' '));
-                splice(
-                    &without,
-                    comma,
-                    comma + 1 + usize::from(blank && comma == start),
-                    "",
-                )
+                let rest = without.get(comma + 1..).unwrap_or_default();
+                // A comment keeps the blank before it: without one it is no comment.
+                let blank = comma == start && rest.starts_with(' ') && !rest.starts_with(" #");
+                splice(&without, comma, comma + 1 + usize::from(blank), "")
             }
             None if spans.len() == 1 => Ok(without),
             None => Err(Unpatchable),

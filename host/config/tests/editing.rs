@@ -1,11 +1,18 @@
 //! Edits: what they keep, what they write, what they refuse, and two writers at once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::{fs, path::Path, thread};
 
 use peerup_config::{
     ConfigEditor, ConfigError, ConfigFile, EditError, NodeConfig, RelayAddress, create_config, load_node,
     parse_node,
 };
+use peerup_model::ServiceName;
 use proptest::prelude::*;
 
 const PEERS: [&str; 2] = [
@@ -251,14 +258,20 @@ fn what_is_not_there_cannot_be_removed() {
     let refused = editor
         .set_service(&"web".parse().unwrap(), "localhost", true)
         .unwrap_err();
-    insta::assert_snapshot!(refused.to_string(), @"");
+    insta::assert_snapshot!(refused.to_string(), @r#"services.web.local_address cannot be set: "localhost" cannot be dialled: it has no port; write host:port, such as localhost:80"#);
 }
 
 #[test]
 fn a_way_of_writing_that_cannot_be_changed_is_refused_with_the_lines_to_write() {
     let mut odd = editor("? services\n: ? ssh\n  : local_address: h:22\n");
     let before = odd.text().to_owned();
-    insta::assert_snapshot!(add_web(&mut odd).unwrap_err().to_string(), @"");
+    insta::assert_snapshot!(add_web(&mut odd).unwrap_err().to_string(), @r"
+    the config file /x/peerup.yaml is written in a way that peerup cannot change without harm; make it say
+    services:
+      web:
+        local_address: localhost:80
+        enabled: true
+    ");
     assert_eq!(odd.text(), before);
     assert_eq!(odd.config().services.len(), 1);
 }
@@ -362,7 +375,6 @@ fn a_link_to_a_config_stays_a_link() {
     );
 }
 
-/// A full device stands for every failed write: the temporary file is what fails.
 #[cfg(unix)]
 #[test]
 fn a_folder_that_takes_no_new_file_leaves_the_old_one_intact() {
@@ -374,6 +386,26 @@ fn a_folder_that_takes_no_new_file_leaves_the_old_one_intact() {
     let failed = ConfigFile::new(&path).edit(add_web);
     assert!(matches!(failed, Err(EditError::Io { doing: "lock", .. })));
     assert_eq!(fs::read_to_string(&path).unwrap(), "version: 1\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_leaves_the_old_file_intact() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peerup.yaml");
+    fs::write(&path, "version: 1\n").unwrap();
+    // The lock is there already, so that the temporary file is what fails.
+    fs::write(folder.path().join(".config.lock"), "").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    let outcome = ConfigFile::new(&path).edit(add_web);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    match outcome {
+        Err(EditError::Io { doing: "write", .. }) => assert_eq!(text, "version: 1\n"),
+        // Permissions do not hold root back.
+        outcome => assert!(outcome.unwrap().changed && text.contains("web:")),
+    }
 }
 
 #[test]
@@ -423,21 +455,21 @@ fn any_edit() -> impl Strategy<Value = Edit> {
 fn apply(edit: &Edit, editor: &mut ConfigEditor, model: &mut NodeConfig) -> Result<(), EditError> {
     let done = match edit {
         Edit::Set(name, port, enabled) => {
-            let (name, address) = (name.parse().unwrap(), format!("localhost:{port}"));
+            let (name, address) = (name.parse::<ServiceName>().unwrap(), format!("localhost:{port}"));
             let entry = model.services.entry(name.clone());
             let entry = entry.or_insert_with(|| peerup_config::ServiceEntry::new(address.clone()));
             (entry.local_address, entry.enabled) = (address.clone(), *enabled);
             editor.set_service(&name, &address, *enabled)
         }
         Edit::Enable(name, enabled) => {
-            let name = name.parse().unwrap();
-            if let Some(entry) = model.services.get_mut(&name) {
+            let name = name.parse::<ServiceName>().unwrap();
+            if let Some(entry) = model.services.get_mut(name.as_str()) {
                 entry.enabled = *enabled;
             }
             editor.set_service_enabled(&name, *enabled)
         }
         Edit::Remove(name) => {
-            model.services.remove(&name.parse().unwrap());
+            model.services.remove(name.as_str());
             editor.remove_service(&name.parse().unwrap())
         }
         Edit::AddRelay(port) => {
@@ -456,7 +488,7 @@ fn apply(edit: &Edit, editor: &mut ConfigEditor, model: &mut NodeConfig) -> Resu
             editor.set_name(&name.parse().unwrap(), peer)
         }
         Edit::Unname(name) => {
-            model.names.remove(&name.parse().unwrap());
+            model.names.remove(name.as_str());
             editor.remove_name(&name.parse().unwrap())
         }
         Edit::Own(name) => {

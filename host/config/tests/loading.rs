@@ -1,5 +1,11 @@
 //! What a config file may say, and what the operator reads where it says something else.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,7 +14,7 @@ use std::{
 
 use peerup_config::{
     ConfigError, Enrollment, FindError, NodeConfig, SearchPlaces, ServiceAccess, default_plugins,
-    find_config, load_node, parse_node, parse_relay,
+    find_config, load_node, load_relay, parse_node, parse_relay,
 };
 use proptest::prelude::*;
 
@@ -86,8 +92,8 @@ fn a_plugin_section_takes_the_place_of_its_own_default_only() {
         "    limits: {memory: 64MiB, cpu: 500ms, instances: 2}\n    grants: {names: [resolve], tcp: {connect: ['db:5432']}}\n",
     ));
     let defaults = default_plugins();
-    let plugin = |name: &str| &config.plugins[&name.parse().unwrap()];
-    assert_eq!(plugin("tcp-proxy"), &defaults[&"tcp-proxy".parse().unwrap()]);
+    let plugin = |name: &str| &config.plugins[name];
+    assert_eq!(plugin("tcp-proxy"), &defaults["tcp-proxy"]);
     assert!(!plugin("ping").enabled);
     assert_eq!(plugin("ping").grants, peerup_model::Grants::default());
     let chess = plugin("chess");
@@ -109,10 +115,7 @@ fn a_service_is_open_to_everyone_or_to_its_list() {
     let allows = |service: &str| config.service_allows(&service.parse().unwrap(), &peer);
     assert!(allows("a") && allows("b") && allows("d"));
     assert!(!allows("c") && !allows("e") && !allows("f") && !allows("absent"));
-    assert_eq!(
-        config.services[&"c".parse().unwrap()].access,
-        ServiceAccess::Only(Vec::new())
-    );
+    assert_eq!(config.services["c"].access, ServiceAccess::Only(Vec::new()));
 }
 
 #[test]
@@ -120,7 +123,16 @@ fn unknown_keys_are_told_all_at_once_with_the_nearest() {
     insta::assert_snapshot!(node_error(concat!(
         "version: 1\nservice: {}\nservices:\n  web:\n    local_adress: localhost:80\n    enabeld: true\n",
         "plugins:\n  tcp-proxy:\n    grants:\n      tcp: {conect: []}\nzzz: 1\nrelay: [a]\nname: {a: b}\n",
-    )), @"");
+    )), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 2, column 1: service: there is no such key; did you mean `services`?
+      line 5, column 5: services.web.local_adress: there is no such key; did you mean `local_address`?
+      line 6, column 5: services.web.enabeld: there is no such key; did you mean `enabled`?
+      line 10, column 13: plugins.tcp-proxy.grants.tcp.conect: there is no such key; did you mean `connect`?
+      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, plugins, tunnels, daemon
+      line 12, column 8: relay: expected keys with values, found a list
+      line 13, column 7: name: expected one value, found keys with values
+    ");
 }
 
 #[test]
@@ -133,41 +145,104 @@ fn bad_values_are_told_all_at_once() {
          v6: {local_address: '::1:80'}\n  zero: {local_address: 'h:0'}\n  none: {enabled: true}\n  who: {local_address: 'h:1', allow: [A B]}\n",
         "names:\n  home: 12D3KooWshort\n  Home: x\ntunnels: {idle_timeout: 24, write_timeout: 0}\n",
         "plugins:\n  x: {limits: {memory: 16, cpu: 1 parsec, instances: many}}\n",
-    )), @"");
+    )), @r#"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 1: name: the name "My Laptop" is not valid: use lower-case letters, digits and dashes, with a letter or digit at both ends
+      line 3, column 22: network.listen_addresses[0]: "/tcp/1" is not a multiaddr such as /ip4/192.0.2.1/tcp/4001: it has to start with an IP address or a DNS name
+      line 3, column 30: network.listen_addresses[1]: "nonsense" is not a multiaddr such as /ip4/192.0.2.1/tcp/4001: invalid multiaddr
+      line 5, column 7: network.external_addresses[0]: "/ip4/1.2.3.4/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN" must not end in /p2p/...: the peer id is this node's own
+      line 8, column 7: relay.addresses[0]: "/ip4/127.0.0.1/tcp/7777" has to end in /p2p/ and the relay's peer id; `relay-server info` prints it in full
+      line 9, column 7: relay.addresses[1]: "relay.example.org:7777" is not a multiaddr such as /ip4/192.0.2.1/tcp/4001: invalid multiaddr
+      line 11, column 3: services.ping: the service name "ping" is reserved for a protocol of peerup itself; choose another
+      line 12, column 3: services.a_b: the name "a_b" is not valid: use lower-case letters, digits and dashes, with a letter or digit at both ends
+      line 13, column 9: services.web.local_address: "localhost" cannot be dialled: it has no port; write host:port, such as localhost:80
+      line 14, column 8: services.v6.local_address: "::1:80" cannot be dialled: an IPv6 address stands in brackets, such as [::1]:80
+      line 15, column 10: services.zero.local_address: "h:0" cannot be dialled: the port is not a number from 1 to 65535
+      line 16, column 3: services.none: local_address is missing: the host:port that this service stands for
+      line 17, column 39: services.who.allow[0]: "A B" is neither a name nor a peer id
+      line 19, column 3: names.home: "12D3KooWshort" is not a peer id; `peerup whoami` prints one, such as 12D3KooW...
+      line 20, column 3: names.Home: the name "Home" is not valid: use lower-case letters, digits and dashes, with a letter or digit at both ends
+      line 20, column 3: names.Home: "x" is not a peer id; `peerup whoami` prints one, such as 12D3KooW...
+      line 21, column 11: tunnels.idle_timeout: "24" is not a duration; write a number with a unit, such as 30s, 10m or 24h
+      line 21, column 29: tunnels.write_timeout: has to be longer than 0
+      line 23, column 16: plugins.x.limits.memory: "16" is not a size; write a whole number with a unit, such as 512KB, 64MB or 1GB
+      line 23, column 28: plugins.x.limits.cpu: "1 parsec" is not a duration; write a number with a unit, such as 30s, 10m or 24h
+      and 1 more
+    "#);
 }
 
 #[test]
 fn an_ungrantable_grant_is_told_with_its_place() {
-    insta::assert_snapshot!(node_error("plugins:\n  x:\n    grants:\n      tcp:\n        connect: ['*:80']\n"), @"");
-    insta::assert_snapshot!(node_error("security:\n  enable_connection_gating: maybe\n"), @"");
+    insta::assert_snapshot!(node_error("plugins:\n  x:\n    grants:\n      tcp:\n        connect: ['*:80']\n"), @r#"
+    the config file /home/u/peerup.yaml is not valid
+      line 5, column 19: plugins.x.grants.tcp.connect[0]: the address "*:80" grants every host; name the hosts
+    "#);
+    insta::assert_snapshot!(node_error("security:\n  enable_connection_gating: maybe\n"), @r#"
+    the config file /home/u/peerup.yaml is not valid
+      line 2, column 29: security.enable_connection_gating: "maybe" is neither true nor false
+    "#);
 }
 
 #[test]
 fn duplicate_keys_are_refused() {
-    insta::assert_snapshot!(node_error("version: 1\nnames:\n  a: x\n  b: y\n  \"a\": z\n"), @"");
+    insta::assert_snapshot!(node_error("version: 1\nnames:\n  a: x\n  b: y\n  \"a\": z\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 5, column 3: names.a: this key already stands on line 3; keep one of the two
+    ");
 }
 
 #[test]
 fn yaml_that_is_none_and_yaml_that_is_too_much_are_refused() {
-    insta::assert_snapshot!(node_error("version: 1\nservices: {\n"), @"");
-    insta::assert_snapshot!(node_error("version: 1\n\tname: x\n"), @"");
-    insta::assert_snapshot!(node_error("names: &a {}\nservices: *a\n"), @"");
-    insta::assert_snapshot!(node_error("names: !x {}\n"), @"");
-    insta::assert_snapshot!(node_error("version: 1\n---\nversion: 1\n"), @"");
-    insta::assert_snapshot!(node_error("just text\n"), @"");
-    insta::assert_snapshot!(node_error("? [a]\n: b\n"), @"");
+    insta::assert_snapshot!(node_error("version: 1\nservices: {\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 2, column 11: this is not valid YAML: unclosed bracket '{'
+    ");
+    insta::assert_snapshot!(node_error("version: 1\n\tname: x\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 10: this is not valid YAML: while scanning a plain scalar, found a tab
+    ");
+    insta::assert_snapshot!(node_error("names: &a {}\nservices: *a\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 11: anchors (`&name`) are not used in a config; write the value out
+    ");
+    insta::assert_snapshot!(node_error("names: !x {}\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 11: tags (`!name`) are not used in a config
+    ");
+    insta::assert_snapshot!(node_error("version: 1\n---\nversion: 1\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 3, column 1: a config is one YAML document; this starts another
+    ");
+    insta::assert_snapshot!(node_error("just text\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 1: expected keys with values, found one value
+    ");
+    insta::assert_snapshot!(node_error("? [a]\n: b\n"), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 3: a key has to be plain text
+    ");
     let deep = format!(
         "plugins: {{x: {{settings: {}{}}}}}",
         "{a: ".repeat(60),
         "}".repeat(60)
     );
-    insta::assert_snapshot!(node_error(&deep), @"");
+    insta::assert_snapshot!(node_error(&deep), @r"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 145: values are nested too deeply here
+    ");
 }
 
 #[test]
 fn a_later_version_asks_for_an_upgrade_whatever_else_it_says() {
-    insta::assert_snapshot!(node_error("version: 2\nfuture: yes\n"), @"");
-    insta::assert_snapshot!(node_error("version: one\n"), @"");
+    insta::assert_snapshot!(node_error("version: 2\nfuture: yes\n"), @"the config file /home/u/peerup.yaml has version 2, and this peerup reads up to 1; upgrade peerup");
+    insta::assert_snapshot!(node_error("version: one\n"), @r#"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 10: version: "one" is not a whole number
+    "#);
+    insta::assert_snapshot!(node_error("services: {web: {local_address: 'h:1', enabled: off}}"), @r#"
+    the config file /home/u/peerup.yaml is not valid
+      line 1, column 49: services.web.enabled: "off" is neither true nor false
+    "#);
     assert_eq!(node("version: 0\n"), node("version: 1\n"));
 }
 
@@ -182,14 +257,24 @@ fn a_config_of_the_go_original_works_and_says_what_is_ignored() {
          protocol: \"ssh\"\nnames: {{}}\n"
     );
     assert_eq!(node(&old).relays.len(), 1);
-    insta::assert_snapshot!(node_warnings(&old), @"");
+    insta::assert_snapshot!(node_warnings(&old), @r"
+    line 7, column 3: network.force_private_reachability: this key has no effect: a reservation is made on every relay in any case
+    line 11, column 3: relay.reservation_interval: this key has no effect: reservations are kept up without a setting
+    line 12, column 1: discovery: this key has no effect: peers are found over relays and known addresses
+    line 18, column 1: protocols: this key has no effect: the ping plugin answers; see plugins.ping
+    line 26, column 5: services.ssh.protocol: this key has no effect: the protocol follows from the service's name
+    ");
 }
 
 #[test]
 fn what_is_unwise_is_a_warning() {
     insta::assert_snapshot!(node_warnings(
         "security: {enable_connection_gating: false}\nservices:\n  a: {local_address: 'h:1', allow: []}\n  b: {local_address: 'h:1', allow: [bob]}\n"
-    ), @"");
+    ), @r"
+    line 1, column 12: security.enable_connection_gating: the gate is off: anybody who finds this node may connect
+    line 3, column 29: services.a.allow: the list is empty: nobody may use this service
+    line 4, column 29: services.b.allow: bob is not in names: this entry lets nobody in
+    ");
 }
 
 #[test]
@@ -207,10 +292,19 @@ fn a_relay_reads_its_limits_and_zero_is_no_limit_where_it_may_be() {
     assert_eq!(config.resources.max_reservations, 128);
     insta::assert_snapshot!(relay_error(
         "enrollment: all\nresources: {max_reservations: 0, reservation_ttl: 0s, session_data_limit: 64Mb/s, max_circuit: 1}\n"
-    ), @"");
+    ), @r"
+    the config file /home/u/relay-server.yaml is not valid
+      line 2, column 83: resources.max_circuit: there is no such key; did you mean `max_circuits`?
+    ");
     insta::assert_snapshot!(relay_error(
         "enrollment: all\nresources: {max_reservations: 0, reservation_ttl: 0s, session_data_limit: 64Mb/s}\n"
-    ), @"");
+    ), @r#"
+    the config file /home/u/relay-server.yaml is not valid
+      line 1, column 1: enrollment: "all" is none of members, admins and closed
+      line 2, column 13: resources.max_reservations: "0" is not a number from 1 to 1000000
+      line 2, column 34: resources.reservation_ttl: has to be longer than 0
+      line 2, column 55: resources.session_data_limit: "64Mb/s" is not a size; write a whole number with a unit, such as 512KB, 64MB or 1GB
+    "#);
 }
 
 #[test]
@@ -222,14 +316,32 @@ fn a_relay_config_of_the_go_original_is_warned_about_its_circuits() {
     .unwrap()
     .warnings;
     let text: String = warnings.iter().map(|warning| format!("{warning}\n")).collect();
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    line 2, column 3: resources.max_circuits: this is the number for the whole relay; the one for each peer is max_circuits_per_peer
+    line 3, column 3: resources.buffer_size: this key has no effect: buffers are sized by the relay itself
+    line 4, column 3: resources.max_reservations_per_asn: this key has no effect: there is no limit per AS number yet
+    line 5, column 1: health: this key has no effect: there is no health endpoint yet
+    ");
 }
 
 #[test]
 fn files_that_are_missing_too_long_or_no_text_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("peerup.yaml");
-    assert!(matches!(load_node(&path), Err(ConfigError::Missing { .. })));
+    assert!(matches!(
+        load_node(&path),
+        Err(ConfigError::Missing {
+            init: "peerup init",
+            ..
+        })
+    ));
+    assert!(matches!(
+        load_relay(&path),
+        Err(ConfigError::Missing {
+            init: "relay-server init",
+            ..
+        })
+    ));
     fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
     assert!(load_node(&path).is_ok());
     fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
@@ -311,10 +423,34 @@ fn no_config_at_all_names_the_places_and_init() {
         xdg_config_home: None,
         system: Some("/nowhere/etc".into()),
     };
-    insta::assert_snapshot!(find_config(None, None, &places).unwrap_err().to_string(), @"");
+    insta::assert_snapshot!(find_config(None, None, &places).unwrap_err().to_string(), @r"
+    there is no config file; looked for
+      /nowhere/w/peerup.yaml
+      /nowhere/h/.config/peerup/config.yaml
+      /nowhere/etc/peerup/config.yaml
+    run `peerup init` to make one, or name one with --config
+    ");
 }
 
+const SAMPLE: &str = include_str!("../../../configs/peerup.yaml");
+
 proptest! {
+    /// Small damage leaves many files valid but odd, and those are edited as well.
+    #[test]
+    fn no_damaged_sample_makes_the_loader_or_an_edit_panic(
+        places in proptest::collection::vec((0..SAMPLE.len(), prop::sample::select(vec![
+            "", "\n", " ", "  ", "#", ": ", "- ", "{}", "[]", "\r", "'", "\"", ",", "}", "|\n", "? ", "~", "\t",
+        ]), 0..4_usize), 1..4),
+    ) {
+        let mut text = SAMPLE.to_owned();
+        for (at, insert, cut) in places {
+            let at = at.min(text.len());
+            let end = (at + cut).min(text.len());
+            text.replace_range(at..end, insert);
+        }
+        peerup_config::fuzzing::config(text.as_bytes());
+    }
+
     #[test]
     fn no_text_makes_the_loader_panic(text in "[ -~\n\t]{0,200}") {
         peerup_config::fuzzing::config(text.as_bytes());
