@@ -55,17 +55,6 @@ fn prepared(host: &Host, program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// Adds settings to a config: `text` is YAML with one top-level key that the config does not have yet.
-fn append(config: &Path, text: &str) -> Result<()> {
-    let mut all = fs::read_to_string(config)?;
-    if !all.ends_with('\n') {
-        all.push('\n');
-    }
-    all.push_str(text);
-    fs::write(config, all)?;
-    Ok(())
-}
-
 /// A port that is free on loopback for TCP and UDP now. Another process may take it before it is used;
 /// the one who binds it then says so.
 ///
@@ -127,14 +116,6 @@ impl Relay {
             .find(|address| address.starts_with(&tcp))
             .with_context(|| format!("`relay-server info` names no address under {tcp}: {info}"))?;
         Ok(relay)
-    }
-
-    /// Adds settings: YAML with one top-level key.
-    ///
-    /// # Errors
-    /// Where the config cannot be written.
-    pub(crate) fn configure(&self, text: &str) -> Result<()> {
-        append(&self.config, text)
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -273,14 +254,6 @@ impl Node {
             fs::write(&self.config, narrowed)?;
         }
         Ok(())
-    }
-
-    /// Adds settings: YAML with one top-level key.
-    ///
-    /// # Errors
-    /// Where the config cannot be written.
-    pub(crate) fn configure(&self, text: &str) -> Result<()> {
-        append(&self.config, text)
     }
 
     /// Changes a setting in the config's text.

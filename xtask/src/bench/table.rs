@@ -23,12 +23,7 @@ pub(super) fn markdown(results: &[Figures], dev: bool) -> Result<String> {
     } else {
         "release build"
     };
-    writeln!(
-        out,
-        "{}; {build}; {}.\n",
-        procfs::machine(),
-        today()?
-    )?;
+    writeln!(out, "{}; {build}; {}.\n", procfs::machine(), today()?)?;
     writeln!(
         out,
         "| | up MB/s | down MB/s | ratio to the copy loop | CPU s/GB | 64 B round trip µs, median | p99 \

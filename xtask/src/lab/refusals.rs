@@ -21,7 +21,7 @@ const FORGE: &str = include_str!("forge_code.py");
 /// code; then a member that is removed.
 pub(super) fn unpaired(stage: &mut Stage) -> Result<()> {
     stage.start_relay()?;
-    stage.start_home("")?;
+    stage.start_home()?;
     stage.serve("echo", "echo", ECHO_PORT)?;
     let mut stranger = start_stranger(stage)?;
     refused(stage, &stranger, "a stranger")?;

@@ -29,9 +29,6 @@ pub(super) const HOME: &str = "home";
 /// The node behind the second router.
 pub(super) const LAPTOP: &str = "laptop";
 
-/// A relay without limits on a circuit: what a case moves must not depend on whether a direct path was found.
-const NO_CIRCUIT_LIMITS: &str = "resources:\n  session_duration: 0s\n  session_data_limit: \"0\"\n";
-
 /// The setting of one case, with everything that runs in it. Fields drop in order: processes first.
 pub(super) struct Stage {
     /// Helpers that run until the case ends.
@@ -81,7 +78,6 @@ impl Stage {
     pub(super) fn start_relay(&mut self) -> Result<()> {
         let folder = self.folder("relay")?;
         let mut relay = Relay::init(&self.binaries, self.lab.relay(), &folder, RELAY_PORT)?;
-        relay.configure(NO_CIRCUIT_LIMITS)?;
         relay.start()?;
         self.relay = Some(relay);
         self.note("the relay is up");
@@ -89,11 +85,10 @@ impl Stage {
     }
 
     /// Starts the first node, authorised at the relay by hand: the only step of that kind.
-    pub(super) fn start_home(&mut self, settings: &str) -> Result<()> {
+    pub(super) fn start_home(&mut self) -> Result<()> {
         let folder = self.folder(HOME)?;
         let relay = self.relay.as_ref().context("no relay")?;
         let mut home = Node::init(&self.binaries, &self.lab.a().host, &folder, HOME, relay)?;
-        home.configure(settings)?;
         relay.run(&["authorize", &home.id()?, "--comment", HOME])?;
         home.start()?;
         self.home = Some(home);
@@ -102,11 +97,10 @@ impl Stage {
     }
 
     /// Creates the second node, whose daemon runs before it has paired, and pairs it.
-    pub(super) fn pair_laptop(&mut self, settings: &str) -> Result<()> {
+    pub(super) fn pair_laptop(&mut self) -> Result<()> {
         let folder = self.folder(LAPTOP)?;
         let relay = self.relay.as_ref().context("no relay")?;
         let mut laptop = Node::init(&self.binaries, &self.lab.b().host, &folder, LAPTOP, relay)?;
-        laptop.configure(settings)?;
         laptop.start()?;
         self.note("laptop is up behind its router, known to nobody");
         let home = self.home.as_ref().context("no home node")?;

@@ -32,8 +32,8 @@ const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(180);
 /// The whole of it with NATs that a direct connection may be punched through.
 pub(super) fn paired(stage: &mut Stage) -> Result<()> {
     stage.start_relay()?;
-    stage.start_home("")?;
-    stage.pair_laptop("")?;
+    stage.start_home()?;
+    stage.pair_laptop()?;
     exercise(stage)?;
     end_with_open_tunnel(stage)
 }
@@ -42,8 +42,8 @@ pub(super) fn paired(stage: &mut Stage) -> Result<()> {
 pub(super) fn relay_only(stage: &mut Stage) -> Result<()> {
     stage.lab.block_direct()?;
     stage.start_relay()?;
-    stage.start_home("")?;
-    stage.pair_laptop("")?;
+    stage.start_home()?;
+    stage.pair_laptop()?;
     exercise(stage)?;
     let ping = stage.laptop()?.run(&["ping", HOME, "-c", "3"])?;
     ensure!(ping.contains("RELAYED"), "ping does not say RELAYED: {ping}");

@@ -18,8 +18,9 @@ const LONG_ENOUGH: Duration = Duration::from_secs(3 * SHORT);
 /// A tunnel without traffic ends after `tunnels.idle_timeout`, and lives where that is longer.
 pub(super) fn idle(stage: &mut Stage) -> Result<()> {
     stage.start_relay()?;
-    stage.start_home(&format!("tunnels:\n  idle_timeout: {SHORT}s\n"))?;
-    stage.pair_laptop("")?;
+    stage.start_home()?;
+    restart_home(stage, "idle_timeout: 24h", "idle_timeout: 2s")?;
+    stage.pair_laptop()?;
     stage.serve("echo", "echo", ECHO_PORT)?;
     let address = stage.tunnel("echo")?;
 
@@ -48,10 +49,7 @@ pub(super) fn idle(stage: &mut Stage) -> Result<()> {
     stage.note("a byte now and then keeps it alive");
     drop(client);
 
-    let home = stage.home.as_mut().context("no home node")?;
-    home.stop()?;
-    home.replace("idle_timeout: 2s", "idle_timeout: 1h")?;
-    home.start()?;
+    restart_home(stage, "idle_timeout: 2s", "idle_timeout: 1h")?;
     let mut client = hold(stage, &address)?;
     still_open_for(&mut client, LONG_ENOUGH)?;
     client.write(b"still here\n")?;
@@ -61,6 +59,14 @@ pub(super) fn idle(stage: &mut Stage) -> Result<()> {
         LONG_ENOUGH.as_secs()
     ));
     Ok(())
+}
+
+/// Gives the first node another setting.
+fn restart_home(stage: &mut Stage, old: &str, new: &str) -> Result<()> {
+    let home = stage.home.as_mut().context("no home node")?;
+    home.stop()?;
+    home.replace(old, new)?;
+    home.start()
 }
 
 /// Opens a connection through the tunnel that says hello once and then keeps still. The first ones may
