@@ -21,7 +21,8 @@ PATTERN = bytes(range(256)) * 256
 
 
 def say(*words):
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
+    sys.stdout.flush()
 
 
 def read_all(connection):
