@@ -1,2 +1,45 @@
-//! x
-fn main(){}
+//! The `peerup` binary: arguments, resolved into options, run as one command each.
+//!
+//! Data goes to standard output, everything else to standard error. The exit code says what kind of failure
+//! it was; see `peerup --help`.
+
+mod arguments;
+mod command;
+mod context;
+mod output;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{arguments::Arguments, context::Context};
+
+/// Buffers of 64 KiB and more pass through every tunnel; glibc hands such back to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // A closed pipe behind --help is nobody's failure.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let context = Context::new(&arguments.global);
+    context.start_log(arguments.command.log_level());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return context.fail(&command::failed(format!("the runtime does not start: {error}"))),
+    };
+    let outcome = runtime.block_on(command::run(&context, arguments.command));
+    // A command has ended its tasks; a blocking read of standard input must not hold the process up.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => context.fail(&failure),
+    }
+}

@@ -1,0 +1,359 @@
+//! Every word and flag of the command line, as clap reads them.
+//!
+//! The one raw form of the arguments; commands get them resolved. Each flag with a value has a twin in the
+//! environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Reach your own machines and services through any NAT, with no account and no vendor.
+#[derive(Debug, Parser)]
+#[command(name = "peerup", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon, 4 denied, 5 peer unreachable, \
+    6 config invalid, 7 check not met, 124 timed out, 130 interrupted.";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The config file [default: the first of ./peerup.yaml, ~/.config/peerup/config.yaml,
+    /// /etc/peerup/config.yaml].
+    #[arg(long, global = true, value_name = "PATH", env = "PEERUP_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print data as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", env = "PEERUP_COLOR")]
+    pub(crate) color: Color,
+    /// More log on standard error; twice for even more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Less on standard error: errors only.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a config, a key and an empty authorized_keys.
+    Init(Init),
+    /// Print this node's peer id.
+    Whoami,
+    /// Run the daemon, or speak to the running one.
+    #[command(visible_alias = "serve", args_conflicts_with_subcommands = true)]
+    Daemon(Daemon),
+    /// Forward a local port to a service of a peer, until interrupted.
+    Proxy(Proxy),
+    /// Measure the round trip to a peer and show the path it takes.
+    Ping(Ping),
+    /// Tell who a name stands for.
+    Resolve {
+        /// A name, a peer id, or a unique prefix of one.
+        name: String,
+    },
+    /// Show this node: its id, addresses, relays and services.
+    Status,
+    /// Say who may connect.
+    #[command(subcommand)]
+    Auth(Auth),
+    /// Say what this node offers.
+    #[command(subcommand)]
+    Service(Service),
+    /// Say which relays this node uses.
+    #[command(subcommand)]
+    Relay(Relay),
+    /// Make a code that lets one other machine pair with this one, and wait until it has.
+    Invite(Invite),
+    /// Pair with the machine that made a code.
+    Join(Join),
+    /// Check the config.
+    #[command(subcommand)]
+    Config(Config),
+    /// See the plugins.
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Print the version.
+    Version,
+}
+
+impl Command {
+    /// Returns the log level without -v and -q: a daemon tells what changes, a command only what is wrong.
+    pub(crate) fn log_level(&self) -> &'static str {
+        match self {
+            Self::Daemon(Daemon { command: None | Some(DaemonCommand::Start) }) => "info",
+            _ => "warn",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The folder for config, key and authorized_keys [default: ~/.config/peerup].
+    #[arg(long, value_name = "D", env = "PEERUP_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// What this node calls itself.
+    #[arg(long, value_name = "N", env = "PEERUP_NAME")]
+    pub(crate) name: Option<String>,
+    /// The one port for TCP and QUIC [default: a free one, written down].
+    #[arg(long, value_name = "P", env = "PEERUP_PORT")]
+    pub(crate) port: Option<u16>,
+    /// A relay: a full multiaddr with /p2p/, or HOST[:PORT] together with --relay-id. May be repeated.
+    #[arg(long = "relay", value_name = "ADDR", env = "PEERUP_RELAY", value_delimiter = ',')]
+    pub(crate) relays: Vec<String>,
+    /// The peer id of the relay given as HOST[:PORT].
+    #[arg(long, value_name = "PEER", env = "PEERUP_RELAY_ID")]
+    pub(crate) relay_id: Option<String>,
+    /// Ask nothing.
+    #[arg(long)]
+    pub(crate) non_interactive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Daemon {
+    #[command(subcommand)]
+    pub(crate) command: Option<DaemonCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DaemonCommand {
+    /// Run in the foreground (the default).
+    Start,
+    /// Show the running daemon.
+    Status,
+    /// End the running daemon.
+    Stop,
+    /// Show the services it offers.
+    Services,
+    /// Show the connected peers.
+    Peers {
+        /// Also those without a recent answer.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Ping a peer through the daemon.
+    Ping(Ping),
+    /// Forward a local address to a service of a peer, in the daemon.
+    Connect {
+        /// A name, a peer id, or a unique prefix of one.
+        #[arg(long, value_name = "P", env = "PEERUP_PEER")]
+        peer: String,
+        /// The service at that peer.
+        #[arg(long, value_name = "S", env = "PEERUP_SERVICE")]
+        service: String,
+        /// address:port, or a port on 127.0.0.1; 0 for a free one.
+        #[arg(long, value_name = "ADDR", env = "PEERUP_LISTEN", default_value = "127.0.0.1:0")]
+        listen: String,
+    },
+    /// End a forwarding of the daemon.
+    Disconnect {
+        /// What `connect` printed.
+        id: String,
+    },
+    /// Read config and authorized_keys again.
+    Reload,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    /// A name, a peer id, or a unique prefix of one.
+    pub(crate) peer: String,
+    /// The service at that peer.
+    pub(crate) service: String,
+    /// A port, or address:port [default: a free port on 127.0.0.1].
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// A name, a peer id, or a unique prefix of one.
+    pub(crate) peer: String,
+    /// How many; 0 for no end.
+    #[arg(short, long, value_name = "N", default_value_t = 4, env = "PEERUP_COUNT")]
+    pub(crate) count: u64,
+    /// Time between two.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration, env = "PEERUP_INTERVAL")]
+    pub(crate) interval: std::time::Duration,
+    /// Time to wait for each.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, env = "PEERUP_TIMEOUT")]
+    pub(crate) timeout: std::time::Duration,
+    /// Stop at the first answer over a direct path.
+    #[arg(long)]
+    pub(crate) until_direct: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Auth {
+    /// Let a peer in.
+    Add {
+        /// Its peer id.
+        id: String,
+        /// A comment for the line.
+        #[arg(long, value_name = "C", env = "PEERUP_COMMENT")]
+        comment: Option<String>,
+        /// What this node calls it.
+        #[arg(long, value_name = "N", env = "PEERUP_NAME")]
+        name: Option<String>,
+        /// The only services it may use.
+        #[arg(long, value_name = "a,b", value_delimiter = ',', env = "PEERUP_SERVICES")]
+        services: Option<Vec<String>>,
+        /// When it ends: RFC 3339, a date, or a time from now such as 30d.
+        #[arg(long, value_name = "WHEN", env = "PEERUP_EXPIRES")]
+        expires: Option<String>,
+    },
+    /// Show who may connect.
+    List,
+    /// Let a peer in no longer; its connections end.
+    Remove {
+        /// Its name or peer id.
+        peer: String,
+    },
+    /// Check an authorized_keys file.
+    Validate {
+        /// The file [default: the config's].
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Offer a service to authorized peers.
+    Add {
+        /// Its name: lower-case letters, digits and dashes.
+        name: String,
+        /// Where this machine reaches it: host:port.
+        address: String,
+    },
+    /// Offer it no longer and forget it.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Offer it again.
+    Enable {
+        /// Its name.
+        name: String,
+    },
+    /// Offer it no longer, but keep it in the config.
+    Disable {
+        /// Its name.
+        name: String,
+    },
+    /// Show the services.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Relay {
+    /// Use a relay.
+    Add {
+        /// Full multiaddrs with /p2p/.
+        #[arg(required = true)]
+        addresses: Vec<String>,
+    },
+    /// Show the relays.
+    List,
+    /// Use a relay no longer.
+    Remove {
+        /// Full multiaddr with /p2p/.
+        address: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// What the joiner calls this node.
+    #[arg(long, value_name = "N", env = "PEERUP_NAME")]
+    pub(crate) name: Option<String>,
+    /// How long the code is good for.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration, env = "PEERUP_TTL")]
+    pub(crate) ttl: std::time::Duration,
+    /// The only services the joiner may use.
+    #[arg(long, value_name = "a,b", value_delimiter = ',', env = "PEERUP_SERVICES")]
+    pub(crate) services: Option<Vec<String>>,
+    /// Print the bare code as the first line on standard output, and no picture.
+    #[arg(long)]
+    pub(crate) non_interactive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The code [default: standard input].
+    #[arg(env = "PEERUP_INVITE_CODE", num_args = 0..)]
+    pub(crate) code: Vec<String>,
+    /// What the inviter calls this node.
+    #[arg(long, value_name = "N", env = "PEERUP_NAME")]
+    pub(crate) name: Option<String>,
+    /// The folder for config and key, where there are none yet [default: ~/.config/peerup].
+    #[arg(long, value_name = "D", env = "PEERUP_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Ask nothing.
+    #[arg(long)]
+    pub(crate) non_interactive: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check the config and tell everything that is wrong with it.
+    Validate {
+        /// The file [default: the one in use].
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Show the plugins with their rights, instances and tunnels.
+    List,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_arguments() {
+        for line in [
+            "peerup --json ping home -c 2",
+            "peerup ping -c 2 home --json",
+            "peerup ping home --json -c 2",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.global.json, "{line}");
+            assert!(matches!(arguments.command, Command::Ping(Ping { count: 2, .. })), "{line}");
+        }
+    }
+
+    #[test]
+    fn serve_is_the_daemon_and_start_is_its_default() {
+        for line in ["peerup daemon", "peerup serve", "peerup daemon start"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(arguments.command.log_level(), "info", "{line}");
+        }
+    }
+}

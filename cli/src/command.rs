@@ -1,0 +1,59 @@
+//! One module for each word of the command line; this one only picks among them.
+
+mod auth;
+mod config;
+mod daemon;
+mod init;
+mod invite;
+mod join;
+mod ping;
+mod plugin;
+mod proxy;
+mod relay;
+mod resolve;
+mod service;
+mod status;
+mod whoami;
+
+use peerup_model::{ErrorCode, Failure};
+
+use crate::{arguments::Command, context::Context, output};
+
+/// Runs one command.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(arguments) => init::run(context, arguments),
+        Command::Whoami => whoami::run(context),
+        Command::Daemon(arguments) => daemon::run(context, arguments.command).await,
+        Command::Proxy(arguments) => proxy::run(context, arguments).await,
+        Command::Ping(arguments) => ping::run(context, arguments).await,
+        Command::Resolve { name } => resolve::run(context, &name).await,
+        Command::Status => status::run(context).await,
+        Command::Auth(command) => auth::run(context, command).await,
+        Command::Service(command) => service::run(context, command).await,
+        Command::Relay(command) => relay::run(context, command).await,
+        Command::Invite(arguments) => invite::run(context, arguments).await,
+        Command::Join(arguments) => join::run(context, arguments).await,
+        Command::Config(command) => config::run(context, &command),
+        Command::Plugin(command) => plugin::run(context, &command).await,
+        Command::Version => version(context),
+    }
+}
+
+fn version(context: &Context) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    if context.json {
+        return output::json(&serde_json::json!({ "name": "peerup", "version": version, "contract": "0.1.0" }));
+    }
+    output::line(format!("peerup {version} (plugin contract 0.1.0)"))
+}
+
+/// A failure without a kind of its own.
+pub(crate) fn failed(message: impl Into<String>) -> Failure {
+    Failure::new(ErrorCode::Failed, message)
+}
+
+/// A mistake in the arguments.
+pub(crate) fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(ErrorCode::Invalid, message)
+}

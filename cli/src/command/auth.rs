@@ -1,0 +1,177 @@
+//! `auth`: who may connect. Through the daemon where one runs, so that it is live at once; else in the file.
+
+use std::{collections::BTreeSet, path::Path};
+
+use jiff::Timestamp;
+use peerup_api::{AuthEntry, AuthRequest, Client, ClientError};
+use peerup_config::{ConfigFile, NodeConfig};
+use peerup_model::{ErrorCode, Failure, PeerName};
+use peerup_trust::{Entry, KeyFile, MemberRole};
+
+use super::{daemon, failed, usage};
+use crate::{arguments::Auth, context::Context, output, session};
+
+pub(crate) async fn run(context: &Context, command: Auth) -> Result<(), Failure> {
+    if let Auth::Validate { file } = &command {
+        return validate(context, file.as_deref());
+    }
+    let (path, config) = context.load()?;
+    let client = session::running(&path).await;
+    match command {
+        Auth::Add { id, comment, name, services, expires } => {
+            let expires = expires.map(|text| read_when(&text)).transpose()?.map(|when| when.to_string());
+            let request = AuthRequest { peer_id: id, comment, name, services, expires };
+            match client {
+                Some(client) => add_live(context, &client, &request).await,
+                None => add_to_files(context, &path, &config, request),
+            }
+        }
+        Auth::List => list(context, client.as_ref(), &config).await,
+        Auth::Remove { peer } => match client {
+            Some(client) => {
+                let path = format!("/v1/auth/{peer}");
+                let done = client.delete(&path, None::<&()>).await.map_err(ClientError::into_failure)?;
+                daemon::tell(context, &done)
+            }
+            None => remove_from_file(context, &config, &peer),
+        },
+        Auth::Validate { .. } => Ok(()),
+    }
+}
+
+fn key_file(config: &NodeConfig) -> KeyFile {
+    KeyFile::new(config.security.authorized_keys_file.clone())
+}
+
+async fn add_live(context: &Context, client: &Client, request: &AuthRequest) -> Result<(), Failure> {
+    let done = client.post("/v1/auth", request).await.map_err(ClientError::into_failure)?;
+    daemon::tell(context, &done)
+}
+
+fn add_to_files(context: &Context, path: &Path, config: &NodeConfig, request: AuthRequest) -> Result<(), Failure> {
+    let peer = request
+        .peer_id
+        .parse()
+        .map_err(|error| usage(format!("{:?} is no peer id: {error}", request.peer_id)))?;
+    let name: Option<PeerName> = request
+        .name
+        .map(|name| name.to_ascii_lowercase().parse())
+        .transpose()
+        .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
+    let mut entry = Entry::new(peer);
+    entry.comment = request.comment;
+    entry.services = request
+        .services
+        .map(|services| services.iter().map(|service| service.parse()).collect::<Result<Vec<_>, _>>())
+        .transpose()
+        .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
+    entry.expires = request.expires.as_deref().map(read_when).transpose()?;
+    key_file(config).add(entry).map_err(|error| {
+        let code = match error {
+            peerup_trust::KeyFileError::AlreadyAuthorized { .. } => ErrorCode::Conflict,
+            _ => ErrorCode::Failed,
+        };
+        Failure::new(code, error.to_string())
+    })?;
+    if let Some(name) = name {
+        let name = name.unless_taken(|taken| config.names.keys().any(|known| known.as_str() == taken));
+        ConfigFile::new(path)
+            .edit(|editor| editor.set_name(&name, peer))
+            .map_err(|error| failed(error.to_string()))?;
+    }
+    daemon::tell(context, &serde_json::json!({ "status": "added" }))
+}
+
+fn remove_from_file(context: &Context, config: &NodeConfig, peer: &str) -> Result<(), Failure> {
+    let file = key_file(config);
+    let keys = file.load_or_empty().map_err(|error| failed(error.to_string()))?;
+    let known: BTreeSet<_> = keys.entries().map(|entry| entry.peer).collect();
+    let (id, _) = peerup_daemon::resolve(config, &known, peer)?;
+    let removed = file.remove(&id).map_err(|error| failed(error.to_string()))?;
+    if removed.is_none() {
+        return Err(Failure::new(ErrorCode::NotFound, format!("{peer} is not in authorized_keys"))
+            .with_hint("see who is with: peerup auth list"));
+    }
+    daemon::tell(context, &serde_json::json!({ "status": "removed" }))
+}
+
+async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -> Result<(), Failure> {
+    let entries: Vec<AuthEntry> = match client {
+        Some(client) => client.get("/v1/auth").await.map_err(ClientError::into_failure)?,
+        None => {
+            let keys = key_file(config).load_or_empty().map_err(|error| failed(error.to_string()))?;
+            keys.entries().map(|entry| describe(entry, config)).collect()
+        }
+    };
+    if context.json {
+        return output::json(&entries);
+    }
+    if entries.is_empty() {
+        context.note("nobody is authorized; let somebody in with: peerup invite, or peerup auth add");
+    }
+    let rows: Vec<[String; 5]> = entries
+        .iter()
+        .map(|entry| {
+            let expires = match &entry.expires {
+                Some(expires) if entry.expired => format!("{expires} (expired)"),
+                expires => output::or_dash(expires.as_ref()),
+            };
+            [
+                output::or_dash(entry.name.as_ref()),
+                entry.peer_id.clone(),
+                entry.services.as_ref().map_or_else(|| "all".to_owned(), |services| services.join(",")),
+                expires,
+                output::or_dash(entry.comment.as_ref()),
+            ]
+        })
+        .collect();
+    output::table(["NAME", "ID", "SERVICES", "EXPIRES", "COMMENT"], &rows)
+}
+
+fn describe(entry: &Entry, config: &NodeConfig) -> AuthEntry {
+    AuthEntry {
+        peer_id: entry.peer.to_base58(),
+        name: peerup_daemon::name_of(config, &entry.peer).map(ToString::to_string),
+        comment: entry.comment.clone(),
+        role: match entry.role {
+            MemberRole::Admin => "admin".to_owned(),
+            MemberRole::Member => "member".to_owned(),
+        },
+        services: entry.services.as_ref().map(|list| list.iter().map(ToString::to_string).collect()),
+        expires: entry.expires.map(|expires| expires.to_string()),
+        expired: entry.is_expired(Timestamp::now()),
+    }
+}
+
+fn validate(context: &Context, file: Option<&Path>) -> Result<(), Failure> {
+    let path = match file {
+        Some(file) => file.to_owned(),
+        None => context.load()?.1.security.authorized_keys_file,
+    };
+    let keys = KeyFile::new(path.clone())
+        .load()
+        .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+    if context.json {
+        return output::json(&serde_json::json!({ "file": path, "entries": keys.len() }));
+    }
+    output::line(format!("{}: {} entries, all good", path.display(), keys.len()))
+}
+
+/// Reads RFC 3339, a date, or a time from now such as `30d`.
+fn read_when(text: &str) -> Result<Timestamp, Failure> {
+    if let Ok(when) = text.parse::<Timestamp>() {
+        return Ok(when);
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && let Ok(midnight) = date.to_zoned(jiff::tz::TimeZone::UTC)
+    {
+        return Ok(midnight.timestamp());
+    }
+    let from_now = humantime::parse_duration(text).map_err(|error| {
+        usage(format!("{text:?} is no time: {error}"))
+            .with_hint("give RFC 3339 such as 2030-01-31T12:00:00Z, a date such as 2030-01-31, or a time from now such as 30d")
+    })?;
+    Timestamp::now()
+        .checked_add(from_now)
+        .map_err(|_| usage(format!("{text:?} lies too far ahead")))
+}

@@ -1,0 +1,132 @@
+//! `daemon`: runs it, and speaks to the running one.
+
+use peerup_api::{ConnectInfo, ConnectRequest, PeerInfo};
+use peerup_daemon::{Daemon, DaemonOptions, Mode};
+use peerup_model::Failure;
+
+use super::{ping, proxy, service, status};
+use crate::{
+    arguments::DaemonCommand,
+    context::Context,
+    output,
+    session::{Session, interrupted},
+};
+
+pub(crate) async fn run(context: &Context, command: Option<DaemonCommand>) -> Result<(), Failure> {
+    match command {
+        None | Some(DaemonCommand::Start) => start(context).await,
+        Some(DaemonCommand::Status) => {
+            let session = Session::attach(context).await?;
+            status::print_running(context, &session.client).await
+        }
+        Some(DaemonCommand::Stop) => act(context, "/v1/shutdown").await,
+        Some(DaemonCommand::Reload) => act(context, "/v1/config/reload").await,
+        Some(DaemonCommand::Services) => {
+            let session = Session::attach(context).await?;
+            service::print(context, &get(&session, "/v1/services").await?)
+        }
+        Some(DaemonCommand::Peers { all }) => peers(context, all).await,
+        Some(DaemonCommand::Ping(arguments)) => {
+            let session = Session::attach(context).await?;
+            ping::through(context, &session.client, arguments).await
+        }
+        Some(DaemonCommand::Connect { peer, service, listen }) => {
+            let listen = proxy::read_listen(Some(&listen))?;
+            connect(context, ConnectRequest { peer, service, listen }).await
+        }
+        Some(DaemonCommand::Disconnect { id }) => disconnect(context, &id).await,
+    }
+}
+
+async fn get<T: serde::de::DeserializeOwned>(session: &Session, path: &str) -> Result<T, Failure> {
+    session.client.get(path).await.map_err(peerup_api::ClientError::into_failure)
+}
+
+/// Runs the daemon in the foreground until a signal or a request ends it.
+async fn start(context: &Context) -> Result<(), Failure> {
+    let config = context.config_path()?;
+    let daemon = Daemon::start(DaemonOptions { config, mode: Mode::Daemon }).await?;
+    let token = daemon.shutdown_token();
+    tokio::spawn(async move {
+        interrupted().await;
+        token.cancel();
+    });
+    let problems = daemon.wait_ready().await;
+    let socket = daemon.socket().unwrap_or_default();
+    for problem in &problems {
+        context.note(&format!("not all is well: {problem}"));
+    }
+    if !daemon.shutdown_token().is_cancelled() {
+        context.note(&format!("ready {} {}", daemon.peer_id(), socket.display()));
+    }
+    daemon.run().await;
+    Ok(())
+}
+
+async fn act(context: &Context, path: &str) -> Result<(), Failure> {
+    let session = Session::attach(context).await?;
+    let done: serde_json::Value = session
+        .client
+        .post(path, &serde_json::json!({}))
+        .await
+        .map_err(peerup_api::ClientError::into_failure)?;
+    tell(context, &done)
+}
+
+/// Prints what an action came to.
+pub(super) fn tell(context: &Context, done: &serde_json::Value) -> Result<(), Failure> {
+    if context.json {
+        return output::json(done);
+    }
+    context.note(done.get("status").and_then(|status| status.as_str()).unwrap_or("done"));
+    Ok(())
+}
+
+async fn peers(context: &Context, all: bool) -> Result<(), Failure> {
+    let session = Session::attach(context).await?;
+    let path = if all { "/v1/peers?all=true" } else { "/v1/peers" };
+    let peers: Vec<PeerInfo> = get(&session, path).await?;
+    if context.json {
+        return output::json(&peers);
+    }
+    if peers.is_empty() {
+        context.note("no peer is connected");
+    }
+    let rows: Vec<[String; 7]> = peers.iter().map(peer_row).collect();
+    output::table(["NAME", "ID", "ROLE", "PATH", "RTT", "LAST ANSWER", "AGENT"], &rows)
+}
+
+fn peer_row(peer: &PeerInfo) -> [String; 7] {
+    let path = match (&peer.path, &peer.transport, &peer.via) {
+        (Some(path), Some(transport), _) => format!("{path} {transport}"),
+        (Some(path), None, Some(via)) => format!("{path} via {via}"),
+        (path, ..) => output::or_dash(path.as_ref()),
+    };
+    [
+        output::or_dash(peer.name.as_ref()),
+        peer.id.clone(),
+        peer.role.clone(),
+        path,
+        peer.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1}ms")),
+        peer.last_seen_s.map_or_else(|| "-".to_owned(), |age| format!("{age}s ago")),
+        output::or_dash(peer.agent_version.as_ref()),
+    ]
+}
+
+async fn connect(context: &Context, request: ConnectRequest) -> Result<(), Failure> {
+    let session = Session::attach(context).await?;
+    let info: ConnectInfo =
+        session.client.post("/v1/connect", &request).await.map_err(peerup_api::ClientError::into_failure)?;
+    if context.json {
+        return output::json(&info);
+    }
+    output::line(format!("{} {}", info.id, info.listen_address))
+}
+
+async fn disconnect(context: &Context, id: &str) -> Result<(), Failure> {
+    let session = Session::attach(context).await?;
+    let path = format!("/v1/connect/{id}");
+    let done: serde_json::Value =
+        session.client.delete(&path, None::<&()>).await.map_err(peerup_api::ClientError::into_failure)?;
+    tell(context, &done)
+}

@@ -1,0 +1,123 @@
+//! What every command knows: the global flags resolved, where the config is, how to print.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use peerup_config::{Loaded, NodeConfig, SearchPlaces};
+use peerup_model::{ErrorCode, Failure};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Color, Global};
+
+/// The global flags, resolved.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Whether data is printed as JSON.
+    pub(crate) json: bool,
+    config: Option<PathBuf>,
+    color: bool,
+    verbose: u8,
+    quiet: bool,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global) -> Self {
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Self {
+            json: global.json,
+            config: global.config.clone(),
+            color,
+            verbose: global.verbose,
+            quiet: global.quiet,
+        }
+    }
+
+    /// Starts the log on standard error.
+    pub(crate) fn start_log(&self, level: &str) {
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (false, 0) => level,
+            (false, 1) => "info,peerup_daemon=debug,peerup_engine=debug,peerup_net=debug",
+            (false, _) => "debug",
+        };
+        let filter = EnvFilter::try_from_env("PEERUP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        // Fails only where a log was started already.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(self.color)
+            .with_target(false)
+            .try_init();
+    }
+
+    /// Returns the places where a config may lie.
+    pub(crate) fn places() -> SearchPlaces {
+        SearchPlaces {
+            working_dir: std::env::current_dir().unwrap_or_default(),
+            home: std::env::var_os("HOME").map(PathBuf::from),
+            xdg_config_home: std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from),
+            system: Some(PathBuf::from("/etc")),
+        }
+    }
+
+    /// Returns what `--config` or its twin in the environment names.
+    pub(crate) fn named_config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Finds the config file.
+    pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
+        let found = peerup_config::find_config(self.config.as_deref(), None, &Self::places())
+            .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+        // The daemon's socket lies beside the config: the folder must not depend on who asks from where.
+        std::path::absolute(&found).map_err(|error| {
+            Failure::new(ErrorCode::ConfigInvalid, format!("{} cannot be found: {error}", found.display()))
+        })
+    }
+
+    /// Finds and reads the config file.
+    pub(crate) fn load(&self) -> Result<(PathBuf, NodeConfig), Failure> {
+        let path = self.config_path()?;
+        let Loaded { config, warnings } = peerup_config::load_node(&path)
+            .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+        for warning in warnings {
+            self.note(&warning.to_string());
+        }
+        Ok((path, config))
+    }
+
+    /// Tells the person something that is not data.
+    #[expect(clippy::print_stderr, reason = "the one place where a command speaks to a person")]
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Returns whether questions may be asked.
+    pub(crate) fn may_ask(&self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Tells why the command failed and returns its exit code.
+    #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+    pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
+        let (red, plain) = if self.color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        eprintln!("{red}error:{plain} {}", failure.message);
+        if let Some(hint) = &failure.hint {
+            for line in hint.lines() {
+                eprintln!("  next: {line}");
+            }
+        }
+        ExitCode::from(failure.code.exit_code())
+    }
+}
