@@ -1,5 +1,6 @@
 //! `cargo xtask lab`: the real binaries between two NAT routers, in network namespaces.
 
+mod failures;
 mod refusals;
 mod stage;
 mod traffic;
@@ -36,7 +37,7 @@ struct Case {
     run: fn(&mut Stage) -> Result<()>,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case {
         name: "nat",
         shows: "the lab itself: hosts reach the public segment, nothing unasked reaches them",
@@ -61,6 +62,11 @@ const CASES: [Case; 5] = [
         name: "idle",
         shows: "an idle tunnel ends after its time-out, and not before",
         run: tunnels::idle,
+    },
+    Case {
+        name: "failures",
+        shows: "each failure has its own message, a next step and an exit code",
+        run: failures::failures,
     },
 ];
 

@@ -329,6 +329,25 @@ impl Node {
         Ok(took)
     }
 
+    /// Ends the daemon as a crash does, its socket left behind.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        let mut daemon = self.daemon.take().context("the daemon is not running")?;
+        daemon.kill()
+    }
+
+    /// Returns where its key lies.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read or has no key.
+    pub(crate) fn key_file(&self) -> Result<PathBuf> {
+        let mut files = fs::read_dir(&self.folder)?.flatten().map(|entry| entry.path());
+        let key = files.find(|path| path.extension().is_some_and(|extension| extension == "key"));
+        key.with_context(|| format!("no key in {}", self.folder.display()))
+    }
+
     /// The daemon, where it runs.
     pub(crate) fn daemon(&self) -> Option<&Process> {
         self.daemon.as_ref()

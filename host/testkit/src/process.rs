@@ -237,6 +237,16 @@ impl Process {
         self.finish(timeout)
     }
 
+    /// Ends it with SIGKILL.
+    ///
+    /// # Errors
+    /// Where the system does not say that it ended.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal("KILL");
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Returns its last lines, each with the name in front.
     pub fn tail(&self, count: usize) -> String {
         let output = self.shared.lock();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Process, run};
+use peerup_testkit::Process;
 
 use super::stage::{HOME, LAPTOP, SOON, Stage};
 use crate::nodes::Node;
@@ -14,8 +14,6 @@ const REMOVAL: Duration = Duration::from_secs(1);
 /// What the joiner's side says about a code that leads nowhere, and what a refused ping exits with.
 const DENIED: i32 = 4;
 const UNREACHABLE: i32 = 5;
-
-const FORGE: &str = include_str!("forge_code.py");
 
 /// A stranger with the relay's address, with an account at the relay, with a guessed code, with a used
 /// code; then a member that is removed.
@@ -32,7 +30,7 @@ pub(super) fn unpaired(stage: &mut Stage) -> Result<()> {
 
     let home = stage.home()?;
     let (mut invite, code) = home.invite(&[])?;
-    let forged = forge(stage, &code)?;
+    let forged = stage.forge(&code, "token")?;
     let joined = stranger.join(&forged)?;
     ensure!(joined.code != 0, "a guessed code was good for joining");
     stage.note(&format!(
@@ -96,12 +94,6 @@ fn refused(stage: &Stage, stranger: &Node, who: &str) -> Result<()> {
 
 fn last(text: &str) -> &str {
     text.trim_end().lines().last().unwrap_or_default()
-}
-
-fn forge(stage: &Stage, code: &str) -> Result<String> {
-    let mut python = stage.python(&stage.lab.b().host, "forge_code.py", FORGE)?;
-    let forged = run("forge_code.py", python.arg(code), SOON)?.success()?;
-    Ok(forged.trim().to_owned())
 }
 
 fn removal_ends_tunnels(stage: &mut Stage) -> Result<()> {
