@@ -85,14 +85,13 @@ impl Demo {
     }
 
     fn start_home(&mut self, binaries: &Binaries, folder: &Path) -> Result<WebServer> {
-        let relay = self.relay.as_ref().context("no relay")?;
-        let mut home = Node::init(binaries, &Host::local(), &folder.join(HOME), HOME, relay)?;
-        let id = home.id()?;
         self.step(
             &format!("peerup init --name {HOME} --relay ...; relay-server authorize ID; peerup daemon"),
             "a node with its own key; the relay's operator lets it in, live; it holds a reservation there",
         );
         let relay = self.relay.as_ref().context("no relay")?;
+        let mut home = Node::init(binaries, &Host::local(), &folder.join(HOME), HOME, relay)?;
+        let id = home.id()?;
         relay.run(&["authorize", &id, "--comment", HOME])?;
         home.start()?;
         detail(&format!("{HOME} is {id}"));
@@ -109,12 +108,12 @@ impl Demo {
     }
 
     fn pair(&mut self, binaries: &Binaries, folder: &Path) -> Result<()> {
-        let home = self.home.as_ref().context("no home node")?;
-        let (mut invite, code) = home.invite(&[])?;
         self.step(
             "peerup invite   (on home)",
             "one code holds all that the other side needs; no gate opens, it names a one-time identity",
         );
+        let home = self.home.as_ref().context("no home node")?;
+        let (mut invite, code) = home.invite(&[])?;
         detail(&code);
 
         self.step(
@@ -139,12 +138,12 @@ impl Demo {
     }
 
     fn open_tunnel(&mut self, web: &WebServer) -> Result<String> {
-        let laptop = self.laptop.as_ref().context("no laptop node")?;
-        let (proxy, address) = laptop.proxy(HOME, "web")?;
         self.step(
             &format!("peerup proxy {HOME} web"),
             "a plugin listens on the laptop, on an address that it was granted",
         );
+        let laptop = self.laptop.as_ref().context("no laptop node")?;
+        let (proxy, address) = laptop.proxy(HOME, "web")?;
         detail(&format!("listening on {address}"));
         self.proxy = Some(proxy);
 
