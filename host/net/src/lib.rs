@@ -16,7 +16,7 @@ mod protocols;
 mod snapshot;
 mod streams;
 mod transport;
-mod trust;
+pub mod trust;
 mod wakers;
 mod warm;
 

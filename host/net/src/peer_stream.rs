@@ -56,6 +56,13 @@ impl PeerStream {
         }
     }
 
+    /// Sends what an optimistic negotiation has left to send, so that the peer learns of the stream at once and can
+    /// start on its side. If the connection is busy, the first read or write sends it instead.
+    pub(crate) fn announce(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.stream).poll_flush(&mut cx);
+    }
+
     /// Who is at the other end, as authenticated by the handshake.
     pub fn peer(&self) -> PeerId {
         self.guard.conn().peer()

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use crate::address::{is_circuit, last_peer, with_peer};
 
@@ -60,7 +60,7 @@ impl Book {
             .filter_map(|address| {
                 let relay: Multiaddr = address
                     .iter()
-                    .take_while(|part| *part != libp2p::multiaddr::Protocol::P2pCircuit)
+                    .take_while(|part| *part != Protocol::P2pCircuit)
                     .collect();
                 (is_circuit(address) && !relay.is_empty())
                     .then(|| last_peer(&relay).map(|peer| (peer, relay.clone())))

@@ -201,9 +201,14 @@ impl ConnectionHandler for Handler {
                 protocol: stream,
                 info: Pending { guard, reply },
             }) => {
-                let result = stream
-                    .map(|stream| PeerStream::new(stream, guard))
-                    .ok_or(OpenStreamError::UnsupportedProtocol);
+                let result = match stream {
+                    Some(stream) => {
+                        let mut stream = PeerStream::new(stream, guard);
+                        stream.announce();
+                        Ok(stream)
+                    }
+                    None => Err(OpenStreamError::UnsupportedProtocol),
+                };
                 // Nobody waits any more: the stream is dropped with the result.
                 let _ = reply.send(result);
             }
