@@ -156,10 +156,18 @@ impl Node {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
-            if dialled && matches!(error, OpenStreamError::ConnectionClosed | OpenStreamError::Io(_)) {
-                if conn.opened().elapsed() < REFUSAL_WINDOW {
-                    return Err(OpenError::NotAuthorized { peer });
-                }
+            let closed = matches!(error, OpenStreamError::ConnectionClosed | OpenStreamError::Io(_));
+            let young = dialled && conn.opened().elapsed() < REFUSAL_WINDOW;
+            // Closed although another path exists: that was the other side tidying up, not its gate.
+            if closed
+                && young
+                && self
+                    .inner
+                    .streams
+                    .choose(&peer, policy)
+                    .is_none_or(|other| other.id() == conn.id())
+            {
+                return Err(OpenError::NotAuthorized { peer });
             }
             if error.is_connection_level() && !retried {
                 retried = true;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::{Over, SSH, WEB, event, id, identities, limited, members, pair, start, within};
 use jiff::Timestamp;
 use peerup_model::{INVITE_PROTOCOL, PathPolicy};
-use peerup_net::{NodeEvent, OpenError};
 use peerup_net::trust::AccessPolicy;
+use peerup_net::{NodeEvent, OpenError};
 use tokio::io::AsyncReadExt;
 
 const ANY: PathPolicy = PathPolicy::PreferDirect;
@@ -27,10 +27,18 @@ async fn a_stranger_is_turned_away_and_told_so() {
         let stranger = start(&b, members(&[id(&a)]), &[]).await;
         stranger.knows(&server).await;
 
-        let error = within(stranger.node.open(server.id(), WEB, ANY)).await.unwrap_err();
-        assert!(matches!(error, OpenError::NotAuthorized { .. }), "{over:?}: {error}");
+        let error = within(stranger.node.open(server.id(), WEB, ANY))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, OpenError::NotAuthorized { .. }),
+            "{over:?}: {error}"
+        );
         let error = within(stranger.node.connect(server.id())).await.unwrap_err();
-        assert!(matches!(error, OpenError::NotAuthorized { .. }), "{over:?}: {error}");
+        assert!(
+            matches!(error, OpenError::NotAuthorized { .. }),
+            "{over:?}: {error}"
+        );
         assert!(server.node.gate().denied() >= 1);
         assert_eq!(server.node.gate().admitted(), 0);
         assert!(server.inbound.try_recv().is_err());
@@ -57,7 +65,10 @@ async fn removing_a_peer_closes_its_live_connection() {
 
         server.policy.replace(AccessPolicy::default());
 
-        event(&mut events, |event| matches!(event, NodeEvent::PeerDisconnected { .. })).await;
+        event(&mut events, |event| {
+            matches!(event, NodeEvent::PeerDisconnected { .. })
+        })
+        .await;
         assert!(within(stream.read_u8()).await.is_err());
         assert_eq!(server.node.gate().expelled(), 1);
         drop(held);
@@ -70,21 +81,33 @@ async fn removing_a_peer_closes_its_live_connection() {
 async fn a_pairing_identity_sees_the_invite_protocol_only_until_it_expires() {
     let [a, b] = identities();
     let until = Timestamp::now() + Duration::from_secs(2);
-    let mut server = start(&a, AccessPolicy::default().with_pairing([(id(&b), until)]), &[Over::Tcp]).await;
+    let mut server = start(
+        &a,
+        AccessPolicy::default().with_pairing([(id(&b), until)]),
+        &[Over::Tcp],
+    )
+    .await;
     let joiner = start(&b, members(&[id(&a)]), &[]).await;
     joiner.knows(&server).await;
 
     let error = within(joiner.node.open(server.id(), WEB, ANY)).await.unwrap_err();
     assert!(matches!(error, OpenError::UnsupportedProtocol { .. }), "{error}");
-    let _stream = within(joiner.node.open(server.id(), INVITE_PROTOCOL, ANY)).await.unwrap();
+    let _stream = within(joiner.node.open(server.id(), INVITE_PROTOCOL, ANY))
+        .await
+        .unwrap();
     let inbound = server.next_inbound().await;
     assert_eq!(inbound.protocol.as_ref(), INVITE_PROTOCOL);
     // A member of the server must not be offered it.
-    let error = within(server.node.open(joiner.id(), INVITE_PROTOCOL, ANY)).await.unwrap_err();
+    let error = within(server.node.open(joiner.id(), INVITE_PROTOCOL, ANY))
+        .await
+        .unwrap_err();
     assert!(matches!(error, OpenError::UnsupportedProtocol { .. }), "{error}");
 
     let mut events = server.node.events();
-    event(&mut events, |event| matches!(event, NodeEvent::PeerDisconnected { .. })).await;
+    event(&mut events, |event| {
+        matches!(event, NodeEvent::PeerDisconnected { .. })
+    })
+    .await;
     assert!(Timestamp::now() >= until);
 }
 

@@ -10,10 +10,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Over, WEB, id, identities, members, pair, start, within};
+use common::{Over, WEB, event, id, identities, members, pair, start, within};
 use libp2p::Multiaddr;
 use peerup_model::PathPolicy;
-use peerup_net::{Node, NodeConfig, OpenError, PolicyHandle, ProtocolTable, StartError};
+use peerup_net::{Node, NodeConfig, NodeEvent, OpenError, PolicyHandle, ProtocolTable, StartError};
 use tokio::time::Instant;
 
 const ANY: PathPolicy = PathPolicy::PreferDirect;
@@ -51,7 +51,10 @@ async fn a_peer_without_addresses_and_relays_is_said_so() {
 async fn a_peer_that_is_off_is_reported_with_every_address_tried() {
     let [a, b] = identities();
     let node = start(&a, members(&[id(&b)]), &[Over::Tcp]).await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", closed.port()).parse().unwrap();
     node.node.add_address(id(&b), address.clone()).await;
     let error = within(node.node.open(id(&b), WEB, ANY)).await.unwrap_err();
@@ -60,7 +63,9 @@ async fn a_peer_that_is_off_is_reported_with_every_address_tried() {
     };
     assert!(attempts[0].contains(&address.to_string()), "{error}");
     assert!(attempts[0].contains("refused"), "{error}");
-    let error = within(node.node.open(id(&b), WEB, PathPolicy::DirectOnly)).await.unwrap_err();
+    let error = within(node.node.open(id(&b), WEB, PathPolicy::DirectOnly))
+        .await
+        .unwrap_err();
     assert!(matches!(error, OpenError::PathPolicy { .. }), "{error}");
 }
 
@@ -82,10 +87,15 @@ async fn a_shutdown_ends_everything_soon() {
     let (mut server, client) = pair(Over::Tcp).await;
     let _stream = within(client.node.open(server.id(), WEB, ANY)).await.unwrap();
     let _held = server.next_inbound().await;
+    let mut events = client.node.events();
     let begin = Instant::now();
     server.node.shutdown().await;
     assert!(begin.elapsed() < Duration::from_secs(3));
     assert!(matches!(server.node.snapshot().await, Err(OpenError::Closed)));
+    event(&mut events, |event| {
+        matches!(event, NodeEvent::PeerDisconnected { .. })
+    })
+    .await;
     let error = within(client.node.open(server.id(), WEB, ANY)).await.unwrap_err();
     assert!(!matches!(error, OpenError::Timeout { .. }), "{error}");
 }

@@ -147,7 +147,10 @@ async fn half_close_travels_both_ways() {
             within(second.read_to_end(&mut question)).await.unwrap();
             assert_eq!(question.len(), payload.len());
             // The other direction is open until it is closed as well.
-            second.write_all(b"answer after the end of the question").await.unwrap();
+            second
+                .write_all(b"answer after the end of the question")
+                .await
+                .unwrap();
             second.write_all(&payload).await.unwrap();
             second.shutdown().await.unwrap();
             let answer = within(asking).await.unwrap();
@@ -171,9 +174,14 @@ async fn half_close_works_through_split_halves() {
             far_write.shutdown().await.unwrap();
         });
         let (mut at_near, mut at_far) = (Vec::new(), Vec::new());
-        within(async { tokio::try_join!(near_read.read_to_end(&mut at_near), far_read.read_to_end(&mut at_far)) })
-            .await
-            .unwrap();
+        within(async {
+            tokio::try_join!(
+                near_read.read_to_end(&mut at_near),
+                far_read.read_to_end(&mut at_far)
+            )
+        })
+        .await
+        .unwrap();
         within(up).await.unwrap();
         within(down).await.unwrap();
         assert_eq!((at_near.len(), at_far.len()), (2_000_000, 2_000_000), "{over:?}");
@@ -189,7 +197,9 @@ async fn a_dropped_stream_is_read_as_a_reset() {
             near.write_all(b"half of a mess").await.unwrap();
             near.flush().await.unwrap();
             let mut far = server.next_inbound().await.stream;
-            let (mut victim, breaker) = if round % 2 == 0 { (near, far) } else {
+            let (mut victim, breaker) = if round % 2 == 0 {
+                (near, far)
+            } else {
                 let mut first = [0; 14];
                 within(far.read_exact(&mut first)).await.unwrap();
                 (far, near)
@@ -253,10 +263,14 @@ async fn a_protocol_that_nobody_serves_is_said_so() {
     for over in ALL {
         let (server, client) = pair(over).await;
         for _ in 0..2 {
-            let error = within(client.node.open(server.id(), "/peerup/none/1.0.0", ANY)).await.unwrap_err();
+            let error = within(client.node.open(server.id(), "/peerup/none/1.0.0", ANY))
+                .await
+                .unwrap_err();
             assert!(matches!(error, OpenError::UnsupportedProtocol { .. }), "{error}");
         }
-        let error = within(client.node.open(server.id(), "nonsense", ANY)).await.unwrap_err();
+        let error = within(client.node.open(server.id(), "nonsense", ANY))
+            .await
+            .unwrap_err();
         assert!(matches!(error, OpenError::Protocol { .. }), "{error}");
     }
 }
@@ -268,9 +282,17 @@ async fn a_connection_that_died_is_dialled_again() {
     server.next_inbound().await;
     let mut events = client.node.events();
     server.node.disconnect(client.id()).await;
-    event(&mut events, |event| matches!(event, NodeEvent::PeerDisconnected { .. })).await;
+    event(&mut events, |event| {
+        matches!(event, NodeEvent::PeerDisconnected { .. })
+    })
+    .await;
     let mut stream = within(client.node.open(server.id(), WEB, ANY)).await.unwrap();
     stream.write_all(b"!").await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(within(server.next_inbound().await.stream.read_u8()).await.unwrap(), b'!');
+    assert_eq!(
+        within(server.next_inbound().await.stream.read_u8())
+            .await
+            .unwrap(),
+        b'!'
+    );
 }

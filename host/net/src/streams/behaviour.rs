@@ -5,11 +5,13 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    pin::Pin,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use libp2p::{
@@ -21,7 +23,7 @@ use libp2p::{
     },
 };
 use peerup_model::PathKind;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Sleep};
 
 use super::{
     Conn, InboundStream, StreamLimits, StreamsHandle,
@@ -37,6 +39,7 @@ const OPEN_QUEUE: usize = 256;
 pub struct Streams {
     shared: Arc<Shared>,
     inbound: mpsc::Sender<InboundStream>,
+    timer: Pin<Box<Sleep>>,
     pending: HashMap<ConnectionId, (Arc<Conn>, Arc<AtomicUsize>)>,
 }
 
@@ -55,6 +58,7 @@ impl Streams {
         let behaviour = Self {
             shared,
             inbound,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             pending: HashMap::new(),
         };
         (behaviour, handle, receiver)
@@ -85,6 +89,14 @@ impl Streams {
             self.inbound.clone(),
             peer_inbound,
         )
+    }
+
+    fn is_idle(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers
+            .get(peer)
+            .and_then(|entry| entry.conns.iter().find(|conn| conn.id() == id))
+            .is_some_and(|conn| conn.is_superseded() && conn.streams() == 0)
     }
 
     fn publish(&mut self, id: ConnectionId) {
@@ -171,22 +183,24 @@ impl NetworkBehaviour for Streams {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         self.shared.waker.register(cx.waker());
-        while let Some((peer_id, id)) = self.shared.next_retired() {
-            let idle = {
-                let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
-                peers
-                    .get(&peer_id)
-                    .and_then(|entry| entry.conns.iter().find(|conn| conn.id() == id))
-                    .is_some_and(|conn| conn.is_superseded() && conn.streams() == 0)
-            };
-            if idle {
-                tracing::debug!(peer = %peer_id, connection = %id, "closes a circuit that a direct path has replaced");
-                return Poll::Ready(ToSwarm::CloseConnection {
-                    peer_id,
-                    connection: CloseConnection::One(id),
-                });
+        loop {
+            match self.shared.next_retired(Instant::now()) {
+                Ok((peer_id, id)) if self.is_idle(&peer_id, id) => {
+                    tracing::debug!(peer = %peer_id, connection = %id, "closes a circuit that a direct path replaced");
+                    return Poll::Ready(ToSwarm::CloseConnection {
+                        peer_id,
+                        connection: CloseConnection::One(id),
+                    });
+                }
+                Ok(_) => {}
+                Err(None) => return Poll::Pending,
+                Err(Some(due)) => {
+                    self.timer.as_mut().reset(due.into());
+                    if self.timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
             }
         }
-        Poll::Pending
     }
 }

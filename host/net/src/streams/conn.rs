@@ -144,6 +144,10 @@ impl Conn {
         !self.is_closed() && self.last_answer().unwrap_or(self.opened).elapsed() < LIVE_WINDOW
     }
 
+    pub(super) fn answered_within(&self, window: Duration) -> bool {
+        self.last_answer().is_some_and(|at| at.elapsed() < window)
+    }
+
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)

@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::trust::Role;
@@ -29,6 +29,10 @@ const INBOUND_PER_PEER: usize = 256;
 /// Streams on one connection at a time before this node opens no more. The multiplexer kills a connection that goes
 /// over its own limit of 1024, which the peer's streams and libp2p's own count towards as well.
 const STREAMS_PER_CONNECTION: usize = 700;
+
+/// How long a connection without streams lives on after a better one has taken its place: the peer may be opening a
+/// stream on it that is not known here yet.
+const RETIRE_DELAY: Duration = Duration::from_secs(2);
 
 /// Bounds on streams; the defaults fit a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +107,7 @@ pub(super) struct Shared {
     pub(super) limits: StreamLimits,
     pub(super) policy: PolicyHandle,
     pub(super) table: ProtocolTable,
-    retired: Mutex<VecDeque<(PeerId, ConnectionId)>>,
+    retired: Mutex<VecDeque<(Instant, PeerId, ConnectionId)>>,
     pub(super) waker: AtomicWaker,
 }
 
@@ -134,15 +138,21 @@ impl Shared {
         self.retired
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push_back((conn.peer(), conn.id()));
+            .push_back((Instant::now() + RETIRE_DELAY, conn.peer(), conn.id()));
         self.waker.wake();
     }
 
-    pub(super) fn next_retired(&self) -> Option<(PeerId, ConnectionId)> {
-        self.retired
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+    /// The next connection to retire whose time has come, or else when to look again.
+    pub(super) fn next_retired(&self, now: Instant) -> Result<(PeerId, ConnectionId), Option<Instant>> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        match retired.front() {
+            Some((due, peer, id)) if *due <= now => {
+                let next = (*peer, *id);
+                retired.pop_front();
+                Ok(next)
+            }
+            other => Err(other.map(|(due, ..)| *due)),
+        }
     }
 
     /// Marks the peer's superseded connections, and retires those that carry no stream.

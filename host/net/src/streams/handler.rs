@@ -39,6 +39,10 @@ use crate::peer_stream::PeerStream;
 /// How long a connection of a pairing identity is kept without a stream.
 const PAIRING_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// A connection that answered within this time is trusted to be alive, so a stream of a protocol that the peer is
+/// known to serve needs no answer before it is used. A little more than the interval between pings.
+const TRUSTED_ANSWER: Duration = Duration::from_secs(18);
+
 /// What comes back with a negotiated or failed outbound stream.
 pub struct Pending {
     guard: StreamGuard,
@@ -164,7 +168,8 @@ impl ConnectionHandler for Handler {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Ask, Pending, Infallible>> {
         if let Poll::Ready(Some(request)) = self.requests.poll_recv(cx) {
-            let wait = !self.remote_protocols.contains(&request.protocol);
+            let served = self.remote_protocols.contains(&request.protocol);
+            let wait = !served || !self.conn.answered_within(TRUSTED_ANSWER);
             let ask = Ask {
                 protocol: request.protocol,
                 wait,

@@ -10,10 +10,10 @@
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
+use peerup_net::trust::{AccessPolicy, AuthorizedKeys, Entry};
 use peerup_net::{
     InboundStream, Node, NodeConfig, NodeEvent, PolicyHandle, ProtocolTable, RelayAddress, StreamLimits,
 };
-use peerup_net::trust::{AccessPolicy, AuthorizedKeys, Entry};
 use tokio::{
     sync::{broadcast, mpsc},
     time::timeout,
@@ -113,7 +113,14 @@ impl TestNode {
     }
 
     pub async fn address(&self) -> Multiaddr {
-        self.node.snapshot().await.unwrap().listen.first().unwrap().clone()
+        self.node
+            .snapshot()
+            .await
+            .unwrap()
+            .listen
+            .first()
+            .unwrap()
+            .clone()
     }
 
     pub async fn knows(&self, other: &TestNode) {
@@ -141,10 +148,15 @@ pub async fn pair_with(over: Over, limits: StreamLimits) -> (TestNode, TestNode)
 }
 
 pub async fn within<F: Future>(future: F) -> F::Output {
-    timeout(PATIENCE, future).await.expect("it did not happen in time")
+    timeout(PATIENCE, future)
+        .await
+        .expect("it did not happen in time")
 }
 
-pub async fn event(events: &mut broadcast::Receiver<NodeEvent>, wanted: impl Fn(&NodeEvent) -> bool) -> NodeEvent {
+pub async fn event(
+    events: &mut broadcast::Receiver<NodeEvent>,
+    wanted: impl Fn(&NodeEvent) -> bool,
+) -> NodeEvent {
     within(async {
         loop {
             let event = events.recv().await.unwrap();
