@@ -1,0 +1,119 @@
+//! The commands, each in a file of its own, and what they share: finding the config and telling failures.
+
+mod info;
+mod init;
+mod keys;
+mod serve;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use peerup_config::{ConfigError, RelayConfig, load_relay};
+use peerup_model::{ErrorCode, Failure};
+use peerup_trust::{IdentityError, KeyFileError};
+
+use crate::arguments::{Arguments, Command, ConfigCommand};
+
+/// Where a config is looked for when none is named, in this order.
+const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server.yaml"];
+
+/// Runs what the command line asks for, to its end.
+///
+/// # Errors
+///
+/// What failed, on which object, what to do now, and the exit code.
+pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
+    let named = arguments.global.config.as_deref();
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::serve(&found(named)?),
+        Command::Init(init) => init::init(&init),
+        Command::Info(output) => info::info(&found(named)?, &output),
+        Command::Authorize(authorize) => keys::authorize(&found(named)?, &authorize),
+        Command::Deauthorize(deauthorize) => keys::deauthorize(&found(named)?, &deauthorize),
+        Command::ListPeers(output) => keys::list_peers(&found(named)?, &output),
+        Command::Config(ConfigCommand::Validate) => serve::validate(&found(named)?),
+        Command::Version => print(&format!("relay-server {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+/// A config and where it came from.
+struct Found {
+    path: PathBuf,
+    config: RelayConfig,
+}
+
+fn found(named: Option<&Path>) -> Result<Found, Failure> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => CONFIG_PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
+            let message = format!("there is no config file: looked for {}", CONFIG_PLACES.join(" and "));
+            Failure::new(ErrorCode::ConfigInvalid, message)
+                .with_hint("make one with `relay-server init --dir DIR`, or name one with --config")
+        })?,
+    };
+    let loaded = load_relay(&path).map_err(|error| config_failure(&error))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    Ok(Found { path, config: loaded.config })
+}
+
+fn config_failure(error: &ConfigError) -> Failure {
+    let failure = Failure::new(ErrorCode::ConfigInvalid, error.to_string());
+    match error {
+        ConfigError::Missing { .. } => {
+            failure.with_hint("make one with `relay-server init --dir DIR`, or name another with --config")
+        }
+        _ => failure.with_hint("mend the file, then check it with `relay-server config validate`"),
+    }
+}
+
+/// Writes data to standard output; whoever closed it does not want the rest.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(ErrorCode::Failed, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line for people to standard error.
+fn tell(line: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Prints a value as JSON of several lines.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot write JSON: {error}")))?;
+    print(&format!("{text}\n"))
+}
+
+/// Says what is wrong with the key file, and the next step.
+fn identity_failure(error: &IdentityError) -> Failure {
+    let failure = Failure::new(ErrorCode::Failed, error.to_string());
+    match error {
+        IdentityError::Permissions { .. } => failure.with_hint("then start again: nobody else may read the key"),
+        IdentityError::Missing { .. } => {
+            failure.with_hint("make config and key with `relay-server init --dir DIR`, or mend identity.key_file")
+        }
+        IdentityError::Read { .. } => failure.with_hint("run as the user who owns the file"),
+        _ => failure,
+    }
+}
+
+/// Says what is wrong with the list of authorised peers, and the next step.
+fn keys_failure(error: &KeyFileError) -> Failure {
+    let message = error.to_string();
+    match error {
+        KeyFileError::NotUtf8 { .. } | KeyFileError::Content { .. } => {
+            Failure::new(ErrorCode::ConfigInvalid, message)
+                .with_hint("mend or remove that line; each is `PEER_ID [key=value ...] [# comment]`")
+        }
+        _ => Failure::new(ErrorCode::Failed, message)
+            .with_hint("check that the file is there and that you may read and write it and its folder"),
+    }
+}
