@@ -30,7 +30,10 @@ use libp2p::{
 };
 use tokio::time::{Instant, Sleep};
 
-use crate::policy::PolicyHandle;
+use crate::{
+    address::{is_circuit, last_peer},
+    policy::PolicyHandle,
+};
 
 /// Handshakes under way from one IP address. A stranger cannot make the node do more crypto than this at once; a
 /// household or an office behind one address still gets in side by side.
@@ -281,24 +284,68 @@ impl NetworkBehaviour for Gate {
     }
 }
 
-fn is_circuit(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::P2pCircuit)
-}
-
-fn last_peer(address: &Multiaddr) -> Option<PeerId> {
-    address
-        .iter()
-        .filter_map(|part| match part {
-            Protocol::P2p(peer) => Some(peer),
-            _ => None,
-        })
-        .last()
-}
-
 fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     address.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use peerup_trust::AccessPolicy;
+
+    use super::*;
+
+    fn knock(gate: &mut Gate, number: usize, ip: &str) -> Result<(), ConnectionDenied> {
+        gate.handle_pending_inbound_connection(
+            ConnectionId::new_unchecked(number),
+            &"/ip4/127.0.0.1/tcp/1".parse().unwrap(),
+            &format!("/ip4/{ip}/tcp/{}", number + 1).parse().unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn bounds_handshakes_from_one_address_and_frees_their_places() {
+        let mut gate = Gate::new(PolicyHandle::new(AccessPolicy::default()));
+        for number in 0..MAX_PENDING_PER_IP {
+            knock(&mut gate, number, "10.0.0.1").unwrap();
+        }
+        let denied = knock(&mut gate, 100, "10.0.0.1").unwrap_err();
+        assert!(matches!(denied.downcast_ref(), Some(Denied::TooManyPending(_))));
+        knock(&mut gate, 101, "10.0.0.2").unwrap();
+        // A handshake that ends, well or not, gives its place to the next.
+        let address = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
+        let stranger = PeerId::random();
+        let refused = gate.handle_established_inbound_connection(
+            ConnectionId::new_unchecked(0),
+            stranger,
+            &address,
+            &address,
+        );
+        assert!(matches!(
+            refused.err().unwrap().downcast_ref(),
+            Some(Denied::NotAuthorized(peer)) if *peer == stranger
+        ));
+        knock(&mut gate, 102, "10.0.0.1").unwrap();
+        assert_eq!(gate.counters().throttled(), 1);
+    }
+
+    #[tokio::test]
+    async fn refuses_a_stranger_on_a_circuit_before_the_handshake() {
+        let mut gate = Gate::new(PolicyHandle::new(AccessPolicy::default()));
+        let (relay, source) = (PeerId::random(), PeerId::random());
+        let refused = gate.handle_pending_inbound_connection(
+            ConnectionId::new_unchecked(1),
+            &format!("/ip4/127.0.0.1/tcp/1/p2p/{relay}/p2p-circuit")
+                .parse()
+                .unwrap(),
+            &format!("/p2p/{source}").parse().unwrap(),
+        );
+        assert!(matches!(
+            refused.unwrap_err().downcast_ref(),
+            Some(Denied::NotAuthorized(peer)) if *peer == source
+        ));
+    }
 }

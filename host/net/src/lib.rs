@@ -16,7 +16,6 @@ mod protocols;
 mod snapshot;
 mod streams;
 mod transport;
-pub mod trust;
 mod wakers;
 mod warm;
 

@@ -4,11 +4,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::trust::{AccessPolicy, Role};
 use arc_swap::ArcSwap;
 use futures::task::AtomicWaker;
 use jiff::Timestamp;
 use libp2p::PeerId;
+use peerup_trust::{AccessPolicy, Role};
 
 use crate::wakers::Wakers;
 

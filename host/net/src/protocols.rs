@@ -4,11 +4,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::trust::Role;
 use arc_swap::ArcSwap;
 use futures::task::AtomicWaker;
 use libp2p::StreamProtocol;
 use peerup_model::{INVITE_PROTOCOL, ServiceName};
+use peerup_trust::Role;
 
 use crate::wakers::Wakers;
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::{Over, SSH, WEB, event, id, identities, limited, members, pair, start, within};
 use jiff::Timestamp;
 use peerup_model::{INVITE_PROTOCOL, PathPolicy};
-use peerup_net::trust::AccessPolicy;
 use peerup_net::{NodeEvent, OpenError};
+use peerup_trust::AccessPolicy;
 use tokio::io::AsyncReadExt;
 
 const ANY: PathPolicy = PathPolicy::PreferDirect;

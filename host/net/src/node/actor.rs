@@ -21,9 +21,13 @@ use libp2p::{
     multiaddr::Protocol,
     ping,
     relay::client,
-    swarm::{ConnectionId, SwarmEvent},
+    swarm::{
+        ConnectionId, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 use peerup_model::{PathKind, PathPolicy, Transport};
+use peerup_trust::Role;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
@@ -43,7 +47,6 @@ use crate::{
     snapshot::{CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerSnapshot},
     streams::{InboundStream, Streams, StreamsHandle},
     transport::swarm_with,
-    trust::Role,
     warm,
 };
 
@@ -359,6 +362,7 @@ impl NodeActor {
                 self.book.learn(peer, address);
             }
         }
+        self.tidy(&peer);
         if first {
             let _ = self.events.send(NodeEvent::PeerConnected { peer, path });
             self.paths.insert(peer, path);
@@ -391,7 +395,35 @@ impl NodeActor {
             self.confirm(&peer, false);
             let _ = self.events.send(NodeEvent::PeerDisconnected { peer });
         } else {
+            self.tidy(&peer);
             self.review_path(peer);
+        }
+    }
+
+    /// Leaves all but one of several like connections. Both ends see the same ids, so exactly one of them does it.
+    fn tidy(&self, peer: &PeerId) {
+        if self.swarm.local_peer_id() < peer {
+            self.streams.supersede_duplicates(peer);
+        }
+    }
+
+    /// Dials the known direct addresses of a member that is connected over a relay only.
+    fn try_direct(&mut self, peer: PeerId) {
+        let direct = self
+            .streams
+            .connections(&peer)
+            .iter()
+            .any(|conn| !conn.path().is_relayed());
+        let addresses = self.book.direct(&peer);
+        if direct || addresses.is_empty() {
+            return;
+        }
+        let dial = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .addresses(addresses)
+            .build();
+        if let Err(error) = self.swarm.dial(dial) {
+            tracing::debug!(%peer, %error, "no direct dial");
         }
     }
 
@@ -463,6 +495,7 @@ impl NodeActor {
                 for address in info.listen_addrs.iter().take(MAX_IDENTIFY_ADDRESSES) {
                     self.book.learn(peer, address);
                 }
+                self.try_direct(peer);
             }
             Some(Role::Infra) => self.report_observed(peer, connection, info.observed_addr),
             _ => {}
@@ -487,9 +520,9 @@ impl NodeActor {
     }
 
     fn snapshot(&self) -> NodeSnapshot {
-        let peers = self
-            .streams
-            .peers()
+        let mut known = self.streams.peers();
+        known.sort_unstable();
+        let peers = known
             .into_iter()
             .map(|peer| PeerSnapshot {
                 peer,

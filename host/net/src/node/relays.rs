@@ -189,7 +189,8 @@ impl Relays {
     }
 
     pub(super) fn snapshot(&self, now: Instant) -> Vec<RelaySnapshot> {
-        self.relays
+        let mut snapshots: Vec<_> = self
+            .relays
             .iter()
             .map(|(peer, relay)| RelaySnapshot {
                 peer: *peer,
@@ -200,7 +201,9 @@ impl Relays {
                 last_error: relay.machine.last_failure().map(str::to_owned),
                 limit: relay.limit,
             })
-            .collect()
+            .collect();
+        snapshots.sort_unstable_by_key(|relay| relay.peer);
+        snapshots
     }
 }
 

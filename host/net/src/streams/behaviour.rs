@@ -120,14 +120,16 @@ impl Streams {
         let Some(entry) = peers.get_mut(peer) else {
             return;
         };
-        for conn in entry.conns.iter().filter(|conn| conn.id() == id) {
-            conn.mark_closed();
-        }
-        entry.conns.retain(|conn| conn.id() != id);
+        let Some(position) = entry.conns.iter().position(|conn| conn.id() == id) else {
+            return;
+        };
+        let lost = entry.conns.remove(position);
+        lost.mark_closed();
         let direct = entry.conns.iter().any(|conn| !conn.path().is_relayed());
-        if !direct {
-            // The direct path is gone: the circuits that are left are the best there is.
-            for conn in &entry.conns {
+        for conn in &entry.conns {
+            // What the lost connection had replaced is the best there is now.
+            let replaced = conn.path() == lost.path() && !lost.is_superseded();
+            if replaced || (!direct && conn.path().is_relayed()) {
                 conn.superseded.store(false, Ordering::Relaxed);
             }
         }
@@ -186,7 +188,7 @@ impl NetworkBehaviour for Streams {
         loop {
             match self.shared.next_retired(Instant::now()) {
                 Ok((peer_id, id)) if self.is_idle(&peer_id, id) => {
-                    tracing::debug!(peer = %peer_id, connection = %id, "closes a circuit that a direct path replaced");
+                    tracing::debug!(peer = %peer_id, connection = %id, "closes a connection that a better one replaced");
                     return Poll::Ready(ToSwarm::CloseConnection {
                         peer_id,
                         connection: CloseConnection::One(id),

@@ -153,7 +153,7 @@ impl Conn {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether a direct connection has taken the place of this relayed one.
+    /// Whether a better connection has taken its place: a direct one that of a circuit, or an older one of its kind.
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Relaxed)
     }
@@ -190,7 +190,7 @@ impl Conn {
 
 /// Counts one stream on its connection for as long as it lives.
 ///
-/// The last guard of a superseded relayed connection asks the behaviour to close that connection.
+/// The last guard of a superseded connection asks the behaviour to close that connection.
 #[derive(Debug)]
 pub struct StreamGuard {
     conn: Arc<Conn>,

@@ -12,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::trust::Role;
 use futures::task::AtomicWaker;
 use libp2p::{PeerId, StreamProtocol, swarm::ConnectionId};
 use peerup_model::{PathKind, PathPolicy};
 use peerup_paths::{choose, superseded};
+use peerup_trust::Role;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Conn, OpenStreamError, StreamGuard, conn::OpenRequest};
@@ -174,6 +174,21 @@ impl Shared {
         }
     }
 
+    /// Marks all but the oldest live direct connection of each transport.
+    fn supersede_duplicates(&self, peer: &PeerId) {
+        let mut kept = Vec::new();
+        for conn in self.conns(peer) {
+            if conn.path().is_relayed() || !conn.is_live() {
+                continue;
+            }
+            if kept.contains(&conn.path()) {
+                conn.superseded.store(true, Ordering::Relaxed);
+            } else {
+                kept.push(conn.path());
+            }
+        }
+    }
+
     fn conns(&self, peer: &PeerId) -> Vec<Arc<Conn>> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         peers.get(peer).map(|peer| peer.conns.clone()).unwrap_or_default()
@@ -219,7 +234,7 @@ impl StreamsHandle {
         let candidates: Vec<_> = conns
             .iter()
             .enumerate()
-            .filter(|(_, conn)| !conn.is_closed())
+            .filter(|(_, conn)| !conn.is_closed() && (conn.path().is_relayed() || !conn.is_superseded()))
             .map(|(index, conn)| conn.candidate(index))
             .collect();
         conns.get(choose(&candidates, policy)?).cloned()
@@ -267,6 +282,14 @@ impl StreamsHandle {
         {
             conn.note_answer(rtt);
         }
+    }
+
+    /// Has new streams and the keep-alive leave all but one of several like connections to a peer.
+    ///
+    /// Two nodes that dial each other at once get two. Only one side may tidy up, or each closes what the other
+    /// keeps: the caller makes sure that it is the side with the smaller peer id.
+    pub(crate) fn supersede_duplicates(&self, peer: &PeerId) {
+        self.shared.supersede_duplicates(peer);
     }
 
     /// What has happened to streams so far.

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use crate::trust::Role;
 use futures::task::AtomicWaker;
 use libp2p::{
     Stream, StreamProtocol,
@@ -26,6 +25,7 @@ use libp2p::{
         },
     },
 };
+use peerup_trust::Role;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{

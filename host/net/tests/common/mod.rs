@@ -10,10 +10,10 @@
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
-use peerup_net::trust::{AccessPolicy, AuthorizedKeys, Entry};
 use peerup_net::{
     InboundStream, Node, NodeConfig, NodeEvent, PolicyHandle, ProtocolTable, RelayAddress, StreamLimits,
 };
+use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry};
 use tokio::{
     sync::{broadcast, mpsc},
     time::timeout,
