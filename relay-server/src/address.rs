@@ -38,11 +38,19 @@ pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
 pub(crate) fn expected(network: &NetworkConfig, peer: PeerId) -> Vec<Multiaddr> {
     let known = if network.external_addresses.is_empty() {
         let own = own_ips();
-        network.listen_addresses.iter().map(|address| with_own_ip(address, own)).collect()
+        network
+            .listen_addresses
+            .iter()
+            .map(|address| with_own_ip(address, own))
+            .collect()
     } else {
         network.external_addresses.clone()
     };
-    known.into_iter().filter(is_concrete).map(|address| with_peer(address, peer)).collect()
+    known
+        .into_iter()
+        .filter(is_concrete)
+        .map(|address| with_peer(address, peer))
+        .collect()
 }
 
 fn with_own_ip(address: &Multiaddr, (v4, v6): (Option<Ipv4Addr>, Option<Ipv6Addr>)) -> Multiaddr {
@@ -58,7 +66,10 @@ fn with_own_ip(address: &Multiaddr, (v4, v6): (Option<Ipv4Addr>, Option<Ipv6Addr
 
 /// Returns the addresses that this machine would send from to the rest of the world.
 fn own_ips() -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
-    let v4 = match source_towards((Ipv4Addr::new(192, 0, 2, 1), 9).into(), (Ipv4Addr::UNSPECIFIED, 0).into()) {
+    let v4 = match source_towards(
+        (Ipv4Addr::new(192, 0, 2, 1), 9).into(),
+        (Ipv4Addr::UNSPECIFIED, 0).into(),
+    ) {
         Some(IpAddr::V4(ip)) => Some(ip),
         _ => None,
     };
@@ -83,7 +94,10 @@ mod tests {
 
     fn network(listen: &[&str], external: &[&str]) -> NetworkConfig {
         let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        NetworkConfig { listen_addresses: parse(listen), external_addresses: parse(external) }
+        NetworkConfig {
+            listen_addresses: parse(listen),
+            external_addresses: parse(external),
+        }
     }
 
     #[test]
@@ -93,12 +107,26 @@ mod tests {
 
         let addresses = expected(&network, peer);
 
-        assert_eq!(addresses, vec![format!("/dns4/relay.example.org/tcp/7777/p2p/{peer}").parse().unwrap()]);
+        assert_eq!(
+            addresses,
+            vec![
+                format!("/dns4/relay.example.org/tcp/7777/p2p/{peer}")
+                    .parse()
+                    .unwrap()
+            ]
+        );
     }
 
     #[test]
     fn hands_out_no_address_that_names_no_machine_or_port() {
-        let network = network(&["/ip4/0.0.0.0/tcp/7777", "/ip6/::/tcp/7777", "/ip4/127.0.0.1/tcp/0"], &[]);
+        let network = network(
+            &[
+                "/ip4/0.0.0.0/tcp/7777",
+                "/ip6/::/tcp/7777",
+                "/ip4/127.0.0.1/tcp/0",
+            ],
+            &[],
+        );
 
         assert!(expected(&network, PeerId::random()).iter().all(is_concrete));
     }

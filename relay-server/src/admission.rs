@@ -24,19 +24,19 @@ pub const ENROLMENT_WINDOW: Duration = Duration::from_secs(3600);
 #[non_exhaustive]
 pub enum AdmissionRefused {
     /// The member has too many open admissions.
-    #[error("you have {MAX_ADMISSIONS_PER_MEMBER} open admissions here: wait until one is used or expires")]
+    #[error("the member has {MAX_ADMISSIONS_PER_MEMBER} open admissions already")]
     MemberFull,
     /// The relay has too many open admissions.
-    #[error("this relay has {MAX_ADMISSIONS} open admissions: try again later")]
+    #[error("the relay has {MAX_ADMISSIONS} open admissions already")]
     RelayFull,
     /// The time asked for is nothing, or more than [`MAX_ADMISSION_TTL`].
-    #[error("an admission lasts between 1 s and 24 h")]
+    #[error("an admission lasts between 1 s and 24 h; are both clocks right?")]
     BadTtl,
     /// Another member has admitted the same peer.
     #[error("another member has admitted this peer already")]
     HeldByAnother,
     /// The member enrolled too many peers within the window.
-    #[error("you enrolled {MAX_ENROLMENTS_PER_WINDOW} peers here within an hour: try again later")]
+    #[error("the member enrolled {MAX_ENROLMENTS_PER_WINDOW} peers within an hour")]
     TooManyEnrolments,
 }
 
@@ -94,7 +94,10 @@ impl Admissions {
 
     /// Returns the one peer that `guest` may open circuits to; `None` for everybody else.
     pub fn destination(&self, guest: &PeerId, now: Instant) -> Option<PeerId> {
-        self.open.get(guest).filter(|held| held.until > now).map(|held| held.member)
+        self.open
+            .get(guest)
+            .filter(|held| held.until > now)
+            .map(|held| held.member)
     }
 
     /// Ends the admissions that are over at `now` and returns their peers, to be closed.
@@ -128,8 +131,12 @@ impl Admissions {
     }
 
     fn remove_where(&mut self, over: impl Fn(&Admission) -> bool) -> Vec<PeerId> {
-        let gone: Vec<PeerId> =
-            self.open.iter().filter(|(_, held)| over(held)).map(|(guest, _)| *guest).collect();
+        let gone: Vec<PeerId> = self
+            .open
+            .iter()
+            .filter(|(_, held)| over(held))
+            .map(|(guest, _)| *guest)
+            .collect();
         for guest in &gone {
             self.open.remove(guest);
         }
@@ -210,7 +217,10 @@ mod tests {
         let mut admissions = Admissions::new();
 
         for ttl in [Duration::ZERO, MAX_ADMISSION_TTL + Duration::from_secs(1)] {
-            assert_eq!(admissions.admit(member, guest, ttl, now), Err(AdmissionRefused::BadTtl));
+            assert_eq!(
+                admissions.admit(member, guest, ttl, now),
+                Err(AdmissionRefused::BadTtl)
+            );
         }
         assert!(admissions.admit(member, guest, MAX_ADMISSION_TTL, now).is_ok());
     }
@@ -234,7 +244,11 @@ mod tests {
             admissions.admit(PeerId::random(), PeerId::random(), MINUTE, now),
             Err(AdmissionRefused::RelayFull)
         );
-        assert!(admissions.admit(PeerId::random(), PeerId::random(), MINUTE, now + MINUTE).is_ok());
+        assert!(
+            admissions
+                .admit(PeerId::random(), PeerId::random(), MINUTE, now + MINUTE)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -257,7 +271,10 @@ mod tests {
             enrolments.count(member, now).unwrap();
         }
 
-        assert_eq!(enrolments.count(member, now), Err(AdmissionRefused::TooManyEnrolments));
+        assert_eq!(
+            enrolments.count(member, now),
+            Err(AdmissionRefused::TooManyEnrolments)
+        );
         assert!(enrolments.count(PeerId::random(), now).is_ok());
         assert!(enrolments.count(member, now + ENROLMENT_WINDOW).is_ok());
     }

@@ -36,7 +36,7 @@ async fn exchange(membership: &Membership, member: PeerId, stream: &mut PeerStre
         Ok(()) => AdmitResponse::Admitted,
         Err(refused) => {
             tracing::warn!(%member, "an admit request is refused: {refused}");
-            AdmitResponse::Refused(refused.to_string())
+            AdmitResponse::Refused(refused.on_the_wire())
         }
     };
     let frame = encode_frame(&response.encode()).map_err(io::Error::other)?;
@@ -46,19 +46,24 @@ async fn exchange(membership: &Membership, member: PeerId, stream: &mut PeerStre
 
 async fn grant(membership: &Membership, member: PeerId, request: AdmitRequest) -> Result<(), Refused> {
     match request {
-        AdmitRequest::Circuit { peer, until_minutes } => {
-            membership.admit(member, peer, time_left(until_minutes, SystemTime::now()))
+        AdmitRequest::Circuit { peer, until } => {
+            membership.admit(member, peer, time_left(until, SystemTime::now()))
         }
-        AdmitRequest::Enroll { peer, name } => membership.enroll(member, peer, &name).await,
+        AdmitRequest::Enroll { peer, name } => membership.enroll(member, peer, name.as_ref()).await,
+        _ => Err(Refused::Unknown),
     }
 }
 
 /// Returns the time until a moment in Unix minutes; none when it is past. A little more than the longest
 /// admission is the longest, because the clocks of two machines differ.
-fn time_left(until_minutes: u32, now: SystemTime) -> Duration {
-    let until = UNIX_EPOCH + Duration::from_secs(u64::from(until_minutes) * 60);
+fn time_left(until: u32, now: SystemTime) -> Duration {
+    let until = UNIX_EPOCH + Duration::from_secs(u64::from(until) * 60);
     let left = until.duration_since(now).unwrap_or_default();
-    if left <= MAX_ADMISSION_TTL + CLOCK_TOLERANCE { left.min(MAX_ADMISSION_TTL) } else { left }
+    if left <= MAX_ADMISSION_TTL + CLOCK_TOLERANCE {
+        left.min(MAX_ADMISSION_TTL)
+    } else {
+        left
+    }
 }
 
 async fn read_frame(stream: &mut PeerStream) -> io::Result<Vec<u8>> {

@@ -24,7 +24,14 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_name = "PATH", env = "PEERUP_RELAY_CONFIG")]
     pub config: Option<PathBuf>,
     /// When to colour the log
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", env = "PEERUP_COLOR")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "PEERUP_COLOR"
+    )]
     pub color: Color,
     /// Log more; twice for everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -77,7 +84,12 @@ pub struct InitArguments {
     #[arg(long, value_name = "ADDR", env = "PEERUP_RELAY_LISTEN", value_delimiter = ',')]
     pub listen: Vec<Multiaddr>,
     /// Address that peers reach this relay at from outside, again for more
-    #[arg(long, value_name = "ADDR", env = "PEERUP_RELAY_EXTERNAL", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PEERUP_RELAY_EXTERNAL",
+        value_delimiter = ','
+    )]
     pub external: Vec<Multiaddr>,
 }
 
@@ -128,7 +140,10 @@ mod tests {
 
     #[test]
     fn flags_stand_before_or_after_the_command() {
-        for line in [["relay-server", "--config", "x.yaml", "info"], ["relay-server", "info", "--config", "x.yaml"]] {
+        for line in [
+            ["relay-server", "--config", "x.yaml", "info"],
+            ["relay-server", "info", "--config", "x.yaml"],
+        ] {
             let arguments = Arguments::try_parse_from(line).unwrap();
             assert_eq!(arguments.global.config, Some(PathBuf::from("x.yaml")));
         }

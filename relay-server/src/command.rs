@@ -45,17 +45,27 @@ struct Found {
 fn found(named: Option<&Path>) -> Result<Found, Failure> {
     let path = match named {
         Some(path) => path.to_owned(),
-        None => CONFIG_PLACES.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
-            let message = format!("there is no config file: looked for {}", CONFIG_PLACES.join(" and "));
-            Failure::new(ErrorCode::ConfigInvalid, message)
-                .with_hint("make one with `relay-server init --dir DIR`, or name one with --config")
-        })?,
+        None => CONFIG_PLACES
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists())
+            .ok_or_else(|| {
+                let message = format!(
+                    "there is no config file: looked for {}",
+                    CONFIG_PLACES.join(" and ")
+                );
+                Failure::new(ErrorCode::ConfigInvalid, message)
+                    .with_hint("make one with `relay-server init --dir DIR`, or name one with --config")
+            })?,
     };
     let loaded = load_relay(&path).map_err(|error| config_failure(&error))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
-    Ok(Found { path, config: loaded.config })
+    Ok(Found {
+        path,
+        config: loaded.config,
+    })
 }
 
 fn config_failure(error: &ConfigError) -> Failure {
@@ -72,9 +82,10 @@ fn config_failure(error: &ConfigError) -> Failure {
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(ErrorCode::Failed, format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            ErrorCode::Failed,
+            format!("cannot write to standard output: {error}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -96,10 +107,11 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 fn identity_failure(error: &IdentityError) -> Failure {
     let failure = Failure::new(ErrorCode::Failed, error.to_string());
     match error {
-        IdentityError::Permissions { .. } => failure.with_hint("then start again: nobody else may read the key"),
-        IdentityError::Missing { .. } => {
-            failure.with_hint("make config and key with `relay-server init --dir DIR`, or mend identity.key_file")
+        IdentityError::Permissions { .. } => {
+            failure.with_hint("then start again: nobody else may read the key")
         }
+        IdentityError::Missing { .. } => failure
+            .with_hint("make config and key with `relay-server init --dir DIR`, or mend identity.key_file"),
         IdentityError::Read { .. } => failure.with_hint("run as the user who owns the file"),
         _ => failure,
     }

@@ -10,6 +10,7 @@ use std::fmt::{self, Debug, Write};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use libp2p::PeerId;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::relay;
@@ -18,7 +19,6 @@ use libp2p::swarm::{
     CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
     THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
-use libp2p::PeerId;
 use multiaddr::Multiaddr;
 
 /// What the guard asks before it lets a circuit through, and tells when a peer is gone.
@@ -86,7 +86,10 @@ impl RelayGuard {
 
     fn handle_relay_event(&mut self, event: &relay::Event) {
         match event {
-            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+            relay::Event::CircuitReqAccepted {
+                src_peer_id,
+                dst_peer_id,
+            } => {
                 if !self.allowed(src_peer_id, dst_peer_id) {
                     self.refuse(*src_peer_id, *dst_peer_id);
                 }
@@ -116,7 +119,8 @@ impl NetworkBehaviour for RelayGuard {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner.handle_established_inbound_connection(connection, peer, local, remote)
+        self.inner
+            .handle_established_inbound_connection(connection, peer, local, remote)
     }
 
     fn handle_established_outbound_connection(
@@ -127,13 +131,17 @@ impl NetworkBehaviour for RelayGuard {
         role: Endpoint,
         port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner.handle_established_outbound_connection(connection, peer, address, role, port)
+        self.inner
+            .handle_established_outbound_connection(connection, peer, address, role, port)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
         match &event {
             FromSwarm::ConnectionEstablished(new) => {
-                let known = Known { peer: new.peer_id, endpoint: new.endpoint.clone() };
+                let known = Known {
+                    peer: new.peer_id,
+                    endpoint: new.endpoint.clone(),
+                };
                 self.connections.insert(new.connection_id, known);
             }
             FromSwarm::ConnectionClosed(closed) => {
@@ -158,24 +166,32 @@ impl NetworkBehaviour for RelayGuard {
         // libp2p forgets the whole connection with its reservation, and panics when a renewal that was under
         // way is confirmed a moment later. The connection lives: say so again.
         if timed_out && let Some(known) = self.connections.get(&connection) {
-            self.inner.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
-                peer_id: peer,
-                connection_id: connection,
-                endpoint: &known.endpoint,
-                failed_addresses: &[],
-                other_established: 0,
-            }));
+            self.inner
+                .on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                    peer_id: peer,
+                    connection_id: connection,
+                    endpoint: &known.endpoint,
+                    failed_addresses: &[],
+                    other_established: 0,
+                }));
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
             if let Some(peer_id) = self.closing.pop_front() {
-                return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::All });
+                return Poll::Ready(ToSwarm::CloseConnection {
+                    peer_id,
+                    connection: CloseConnection::All,
+                });
             }
             let action = std::task::ready!(self.inner.poll(cx));
             match &action {
-                ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(to), event } => {
+                ToSwarm::NotifyHandler {
+                    peer_id,
+                    handler: NotifyHandler::One(to),
+                    event,
+                } => {
                     if let Some(destination) = self.circuit_destination(peer_id, *to, event)
                         && !self.allowed(peer_id, &destination)
                     {
@@ -200,7 +216,11 @@ fn debug_contains(value: &impl Debug, word: &str) -> bool {
     impl Write for Head {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             self.0.push_str(text);
-            if self.0.len() > 64 { Err(fmt::Error) } else { Ok(()) }
+            if self.0.len() > 64 {
+                Err(fmt::Error)
+            } else {
+                Ok(())
+            }
         }
     }
     let mut head = Head(String::new());

@@ -97,7 +97,10 @@ pub struct Leases {
 impl Leases {
     /// Creates an empty set.
     pub fn new(limits: LeaseLimits) -> Self {
-        Self { limits, held: HashMap::new() }
+        Self {
+            limits,
+            held: HashMap::new(),
+        }
     }
 
     /// Grants or renews the lease of a peer that asks from `network`.
@@ -116,7 +119,11 @@ impl Leases {
     ) -> Result<Grant, LeaseRefused> {
         self.expire(now);
         let before = self.held.get(&peer).copied();
-        let LeaseLimits { total, per_network, duration } = self.limits;
+        let LeaseLimits {
+            total,
+            per_network,
+            duration,
+        } = self.limits;
         if before.is_none() && self.held.len() >= total {
             return Err(LeaseRefused::Full { limit: total });
         }
@@ -129,7 +136,11 @@ impl Leases {
         }
         let until = now + duration + LEASE_GRACE;
         self.held.insert(peer, Lease { network, until });
-        Ok(if before.is_some() { Grant::Renewed } else { Grant::New })
+        Ok(if before.is_some() {
+            Grant::Renewed
+        } else {
+            Grant::New
+        })
     }
 
     /// Gives the lease of a peer back, when its last connection has closed.
@@ -144,7 +155,10 @@ impl Leases {
     }
 
     fn held_from(&self, network: Network) -> usize {
-        self.held.values().filter(|lease| lease.network == Some(network)).count()
+        self.held
+            .values()
+            .filter(|lease| lease.network == Some(network))
+            .count()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -161,7 +175,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn leases(total: usize, per_network: usize) -> Leases {
-        Leases::new(LeaseLimits { total, per_network, duration: HOUR })
+        Leases::new(LeaseLimits {
+            total,
+            per_network,
+            duration: HOUR,
+        })
     }
 
     fn network(last: u8) -> Option<Network> {
@@ -174,7 +192,10 @@ mod tests {
         let mut leases = leases(1, 9);
 
         assert_eq!(leases.request(old, network(1), now), Ok(Grant::New));
-        assert_eq!(leases.request(new, network(2), now), Err(LeaseRefused::Full { limit: 1 }));
+        assert_eq!(
+            leases.request(new, network(2), now),
+            Err(LeaseRefused::Full { limit: 1 })
+        );
         assert_eq!(leases.request(old, network(1), now), Ok(Grant::Renewed));
     }
 

@@ -44,7 +44,10 @@ pub(crate) fn relay_config(
         max_circuits: count(resources.max_circuits),
         // libp2p refuses when there are more than this many already.
         max_circuits_per_peer: count(resources.max_circuits_per_peer).saturating_sub(1),
-        max_circuit_duration: resources.session_duration.unwrap_or(LONGEST_CIRCUIT).min(LONGEST_CIRCUIT),
+        max_circuit_duration: resources
+            .session_duration
+            .unwrap_or(LONGEST_CIRCUIT)
+            .min(LONGEST_CIRCUIT),
         // Both directions together; 0 is no limit.
         max_circuit_bytes: each_way.map_or(0, |bytes| bytes.saturating_mul(2).max(1)),
         circuit_src_rate_limiters: vec![circuits],
@@ -72,8 +75,11 @@ mod tests {
 
     #[test]
     fn no_limit_is_written_as_libp2p_reads_it() {
-        let resources =
-            RelayResources { session_duration: None, session_data_limit: None, ..RelayResources::default() };
+        let resources = RelayResources {
+            session_duration: None,
+            session_data_limit: None,
+            ..RelayResources::default()
+        };
         let config = config(&resources);
 
         assert_eq!(config.max_circuit_bytes, 0);

@@ -38,7 +38,9 @@ fn start_log(global: &GlobalArguments) {
     let color = match global.color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        Color::Auto => {
+            stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))

@@ -10,31 +10,51 @@ use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use libp2p::PeerId;
 use peerup_config::{Enrollment, RelayConfig};
+use peerup_model::PeerName;
 use peerup_net::PolicyHandle;
-use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, KeyFile, KeyFileError, MemberRole};
+use peerup_trust::{AccessPolicy, AdmitRefusal, AuthorizedKeys, Entry, KeyFile, KeyFileError, MemberRole};
 use tokio::sync::Mutex;
 
 use crate::admission::AdmissionRefused;
 use crate::rules::Rules;
 
-/// Why a member's wish is not granted. The text is what the member reads.
+/// Why a member's wish is not granted, as the log tells it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     /// A bound is used up.
     #[error(transparent)]
     Bound(#[from] AdmissionRefused),
     /// Only members that stand in the list admit others.
-    #[error("you are not in its list of authorized peers")]
+    #[error("the peer that asks is not in the list of authorized peers")]
     NotListed,
     /// `enrollment: admins`, and the asking member is none.
     #[error("only admins enrol peers here (enrollment: admins)")]
     AdminsOnly,
     /// `enrollment: closed`.
-    #[error("it is closed to enrolment (enrollment: closed)")]
+    #[error("this relay is closed to enrolment (enrollment: closed)")]
     Closed,
     /// The list cannot be written.
-    #[error("it cannot write its list of authorized peers; its log says why")]
-    Unwritable,
+    #[error("the list of authorized peers cannot be written: {0}")]
+    Unwritable(#[source] KeyFileError),
+    /// The request is of a later version.
+    #[error("the request is of a kind that this release does not know")]
+    Unknown,
+}
+
+impl Refused {
+    /// Returns what the member learns of it.
+    pub(crate) fn on_the_wire(&self) -> AdmitRefusal {
+        match self {
+            Self::Bound(AdmissionRefused::BadTtl | AdmissionRefused::HeldByAnother) | Self::Unknown => {
+                AdmitRefusal::Invalid
+            }
+            Self::Bound(_) => AdmitRefusal::Full,
+            Self::NotListed => AdmitRefusal::NotMember,
+            Self::AdminsOnly => AdmitRefusal::EnrollmentAdmins,
+            Self::Closed => AdmitRefusal::EnrollmentClosed,
+            Self::Unwritable(_) => AdmitRefusal::Internal,
+        }
+    }
 }
 
 /// Members, guests and the policy of one relay.
@@ -90,13 +110,18 @@ impl Membership {
         if !self.rules.is_member(&guest) {
             self.rules.admit(member, guest, ttl, Instant::now())?;
             self.publish();
-                tracing::info!(%member, %guest, ?ttl, "admitted a peer for circuits to its member");
+            tracing::info!(%member, %guest, ?ttl, "admitted a peer for circuits to its member");
         }
         Ok(())
     }
 
     /// Writes `peer` into the list because `member` asks for it. A peer that stands there stays as it is.
-    pub(crate) async fn enroll(&self, member: PeerId, peer: PeerId, name: &str) -> Result<(), Refused> {
+    pub(crate) async fn enroll(
+        &self,
+        member: PeerId,
+        peer: PeerId,
+        name: Option<&PeerName>,
+    ) -> Result<(), Refused> {
         let role = self.listed(&member)?;
         match self.enrollment {
             Enrollment::Closed => return Err(Refused::Closed),
@@ -109,6 +134,7 @@ impl Membership {
         }
         self.rules.count_enrolment(member, Instant::now())?;
         let today = Timestamp::now().strftime("%Y-%m-%d");
+        let name = name.map_or("", PeerName::as_str);
         let entry = Entry::new(peer).with_comment(&format!("enrolled by {member} {today} {name}"));
         let file = self.file.clone();
         let written = blocking(move || match file.add(entry) {
@@ -116,10 +142,7 @@ impl Membership {
             Err(KeyFileError::Content { .. }) | Ok(()) => file.load(),
             Err(error) => Err(error),
         });
-        let keys = written.await.map_err(|error| {
-            tracing::error!(%member, %peer, "cannot enrol a peer: {error}");
-            Refused::Unwritable
-        })?;
+        let keys = written.await.map_err(Refused::Unwritable)?;
         self.adopt(keys);
         tracing::info!(%member, %peer, "enrolled a peer");
         Ok(())
@@ -158,15 +181,23 @@ impl Membership {
         self.policy.update(|_| {
             let (now, wall) = (Instant::now(), Timestamp::now());
             let ends = |left| wall + SignedDuration::try_from(left).unwrap_or(SignedDuration::ZERO);
-            let guests = self.rules.guests(now).into_iter().map(|(guest, left)| (guest, ends(left)));
-            AccessPolicy::new(&self.keys.load()).with_gating(self.gating).with_pairing(guests)
+            let guests = self
+                .rules
+                .guests(now)
+                .into_iter()
+                .map(|(guest, left)| (guest, ends(left)));
+            AccessPolicy::new(&self.keys.load())
+                .with_gating(self.gating)
+                .with_pairing(guests)
         });
     }
 
     /// Returns the role of a member that stands in the list and has not expired.
     fn listed(&self, member: &PeerId) -> Result<MemberRole, Refused> {
         let keys = self.keys.load();
-        let entry = keys.get(member).filter(|entry| !entry.is_expired(Timestamp::now()));
+        let entry = keys
+            .get(member)
+            .filter(|entry| !entry.is_expired(Timestamp::now()));
         entry.map(|entry| entry.role).ok_or(Refused::NotListed)
     }
 }
@@ -178,6 +209,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         // Only a panic in there, or the end of the runtime, comes here.
-        Err(error) => Err(KeyFileError::Read { path: "authorized_keys".into(), source: std::io::Error::other(error) }),
+        Err(error) => Err(KeyFileError::Read {
+            path: "authorized_keys".into(),
+            source: std::io::Error::other(error),
+        }),
     }
 }

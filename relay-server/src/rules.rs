@@ -42,7 +42,10 @@ impl Rules {
             admissions: Admissions::new(),
             enrolments: Enrolments::new(),
         };
-        Arc::new(Self { policy, book: Mutex::new(book) })
+        Arc::new(Self {
+            policy,
+            book: Mutex::new(book),
+        })
     }
 
     /// Returns libp2p's relay config, which asks these rules.
@@ -96,7 +99,10 @@ impl Rules {
     pub(crate) fn guests(&self, now: Instant) -> Vec<(PeerId, Duration)> {
         let left = |until: Instant| until.saturating_duration_since(now);
         let book = self.book();
-        let guests = book.admissions.guests().map(|(guest, until)| (guest, left(until)));
+        let guests = book
+            .admissions
+            .guests()
+            .map(|(guest, until)| (guest, left(until)));
         guests.filter(|(_, left)| !left.is_zero()).collect()
     }
 

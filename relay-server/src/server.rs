@@ -92,11 +92,16 @@ impl Relay {
         let seen = FileStamp::of(&path).await;
         let (membership, rules) = Membership::start(&config)?;
         if !config.security.enable_connection_gating {
-            tracing::warn!("the gate is off: every stranger may use this relay; remove `enable_connection_gating: false`");
+            tracing::warn!(
+                "the gate is off: every stranger may use this relay; remove `enable_connection_gating: false`"
+            );
         }
         let table = ProtocolTable::new();
         table.register(ADMIT_PROTOCOL, Audience::Members)?;
-        let limits = StreamLimits { inbound_queue: ADMIT_QUEUE, inbound_per_peer: ADMITS_PER_PEER };
+        let limits = StreamLimits {
+            inbound_queue: ADMIT_QUEUE,
+            inbound_per_peer: ADMITS_PER_PEER,
+        };
         let (streams, _, inbound) = Streams::new(membership.policy(), table, limits);
         let relay_config = rules.relay_config(&config.resources);
         let peer_id = key.public().to_peer_id();
@@ -124,7 +129,13 @@ impl Relay {
             let _ended = ended;
             actor.run().await;
         });
-        Ok(Self { peer_id, addresses, stop, done, actor })
+        Ok(Self {
+            peer_id,
+            addresses,
+            stop,
+            done,
+            actor,
+        })
     }
 
     /// Returns the relay's peer id.
@@ -179,7 +190,10 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
                 waiting.insert(id, address);
             }
             Err(error) => {
-                let failed = StartError::Listen { address: address.clone(), source: listen_error(error) };
+                let failed = StartError::Listen {
+                    address: address.clone(),
+                    source: listen_error(error),
+                };
                 if !no_such_network(&failed) {
                     return Err(failed);
                 }
@@ -195,16 +209,24 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
     while let Some(late) = waiting.values().next().copied() {
         let Ok(event) = timeout_at(deadline, swarm.select_next_some()).await else {
             let source = io::Error::from(io::ErrorKind::TimedOut);
-            return Err(StartError::Listen { address: late.clone(), source });
+            return Err(StartError::Listen {
+                address: late.clone(),
+                source,
+            });
         };
         match event {
             SwarmEvent::NewListenAddr { listener_id, .. } => {
                 waiting.remove(&listener_id);
             }
-            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+            SwarmEvent::ListenerClosed {
+                listener_id, reason, ..
+            } => {
                 if let Some(address) = waiting.remove(&listener_id) {
                     let source = reason.err().unwrap_or_else(|| io::ErrorKind::NotConnected.into());
-                    return Err(StartError::Listen { address: address.clone(), source });
+                    return Err(StartError::Listen {
+                        address: address.clone(),
+                        source,
+                    });
                 }
             }
             _ => {}
@@ -218,18 +240,23 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
 fn listen_error(error: TransportError<io::Error>) -> io::Error {
     match error {
         TransportError::Other(error) => flatten(error),
-        TransportError::MultiaddrNotSupported(_) => {
-            io::Error::new(io::ErrorKind::Unsupported, "no transport here speaks that address (TCP, QUIC and WebSocket do)")
-        }
+        TransportError::MultiaddrNotSupported(_) => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "no transport here speaks that address (TCP, QUIC and WebSocket do)",
+        ),
     }
 }
 
 /// libp2p wraps errors once for each layer of transports; the innermost one knows the kind.
 fn flatten(error: io::Error) -> io::Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> =
-        error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+    let mut source: Option<&(dyn std::error::Error + 'static)> = error
+        .get_ref()
+        .map(|inner| inner as &(dyn std::error::Error + 'static));
     while let Some(inner) = source {
-        if let Some(code) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        if let Some(code) = inner
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
             return io::Error::from_raw_os_error(code);
         }
         source = inner.source();
@@ -238,8 +265,12 @@ fn flatten(error: io::Error) -> io::Error {
 }
 
 fn no_such_network(error: &StartError) -> bool {
-    let StartError::Listen { source, address } = error else { return false };
-    let v6 = address.iter().any(|part| matches!(part, multiaddr::Protocol::Ip6(_)));
+    let StartError::Listen { source, address } = error else {
+        return false;
+    };
+    let v6 = address
+        .iter()
+        .any(|part| matches!(part, multiaddr::Protocol::Ip6(_)));
     // EAFNOSUPPORT has no kind of its own.
     v6 && (source.kind() == io::ErrorKind::AddrNotAvailable || source.raw_os_error() == Some(97))
 }
@@ -248,7 +279,11 @@ fn no_such_network(error: &StartError) -> bool {
 fn announce(swarm: &mut Swarm<Behaviour>, external: &[Multiaddr], peer: PeerId) -> Vec<Multiaddr> {
     let mut addresses = external.to_vec();
     if external.is_empty() {
-        addresses = swarm.listeners().filter(|address| worth_announcing(address)).cloned().collect();
+        addresses = swarm
+            .listeners()
+            .filter(|address| worth_announcing(address))
+            .cloned()
+            .collect();
         addresses.sort_by_key(address::is_loopback);
         tracing::warn!(
             "no external address is configured: peers get the addresses of this machine's interfaces; set \
@@ -258,7 +293,10 @@ fn announce(swarm: &mut Swarm<Behaviour>, external: &[Multiaddr], peer: PeerId) 
     for address in &addresses {
         swarm.add_external_address(address.clone());
     }
-    addresses.into_iter().map(|address| address::with_peer(address, peer)).collect()
+    addresses
+        .into_iter()
+        .map(|address| address::with_peer(address, peer))
+        .collect()
 }
 
 fn worth_announcing(address: &Multiaddr) -> bool {
@@ -322,19 +360,33 @@ impl RelayActor {
             SwarmEvent::ExpiredListenAddr { address, .. } if self.own_addresses => {
                 self.swarm.remove_external_address(&address);
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed {
+                addresses, reason, ..
+            } => {
                 tracing::error!(?addresses, ?reason, "a listener closed");
             }
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished {
+                peer_id, endpoint, ..
+            } => {
                 tracing::info!(peer = %peer_id, from = %endpoint.get_remote_address(), "connected");
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                num_established,
+                ..
+            } => {
                 self.failed_pings.remove(&connection_id);
                 if num_established == 0 {
                     tracing::info!(peer = %peer_id, "disconnected");
                 }
             }
-            SwarmEvent::IncomingConnectionError { peer_id: Some(peer), error, send_back_addr, .. } => {
+            SwarmEvent::IncomingConnectionError {
+                peer_id: Some(peer),
+                error,
+                send_back_addr,
+                ..
+            } => {
                 tracing::info!(%peer, from = %send_back_addr, "refused: {error}");
             }
             _ => {}

@@ -16,14 +16,23 @@ fn relay_server(arguments: &[&str]) -> Output {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_relay-server"));
-    command.args(arguments).env_remove("PEERUP_RELAY_CONFIG").env_remove("NOTIFY_SOCKET");
+    command
+        .args(arguments)
+        .env_remove("PEERUP_RELAY_CONFIG")
+        .env_remove("NOTIFY_SOCKET");
     command
 }
 
 /// Makes a relay that listens on loopback, on any free port.
 fn made() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let done = relay_server(&["init", "--dir", text(folder.path()), "--listen", "/ip4/127.0.0.1/tcp/0"]);
+    let done = relay_server(&[
+        "init",
+        "--dir",
+        text(folder.path()),
+        "--listen",
+        "/ip4/127.0.0.1/tcp/0",
+    ]);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     let config = folder.path().join("relay-server.yaml");
     (folder, config)
@@ -52,13 +61,19 @@ fn init_writes_private_files_and_refuses_to_overwrite_them() {
     for name in files {
         assert_eq!(mode(&folder.path().join(name)), 0o600, "{name}");
     }
-    let before: Vec<_> = files.iter().map(|name| std::fs::read(folder.path().join(name)).unwrap()).collect();
+    let before: Vec<_> = files
+        .iter()
+        .map(|name| std::fs::read(folder.path().join(name)).unwrap())
+        .collect();
 
     let again = relay_server(&["init", "--dir", text(folder.path())]);
 
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains(text(&config)), "{}", stderr(&again));
-    let after: Vec<_> = files.iter().map(|name| std::fs::read(folder.path().join(name)).unwrap()).collect();
+    let after: Vec<_> = files
+        .iter()
+        .map(|name| std::fs::read(folder.path().join(name)).unwrap())
+        .collect();
     assert_eq!(before, after);
 }
 
@@ -75,7 +90,10 @@ fn info_tells_what_to_hand_out() {
 
     let info: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(info["peer_id"], peer);
-    assert_eq!(info["addresses"], serde_json::json!([format!("{external}/p2p/{peer}")]));
+    assert_eq!(
+        info["addresses"],
+        serde_json::json!([format!("{external}/p2p/{peer}")])
+    );
     assert_eq!(info["enrollment"], "members");
     assert!(stdout(&plain).contains(&format!("{external}/p2p/{peer}")));
     assert!(stdout(&plain).contains('█'), "the QR picture");
@@ -85,7 +103,10 @@ fn info_tells_what_to_hand_out() {
 fn authorize_list_and_deauthorize_agree() {
     let (_folder, config) = made();
     let run = |arguments: &[&str]| {
-        let output = command(arguments).env("PEERUP_RELAY_CONFIG", &config).output().unwrap();
+        let output = command(arguments)
+            .env("PEERUP_RELAY_CONFIG", &config)
+            .output()
+            .unwrap();
         (output.status.code(), stdout(&output), stderr(&output))
     };
 
@@ -99,7 +120,10 @@ fn authorize_list_and_deauthorize_agree() {
             "peer_id": ID, "role": "member", "comment": "Ada's laptop", "expires": null, "verified": null
         }])
     );
-    assert_eq!(run(&["list-peers"]).1.trim(), format!("{ID}  member  Ada's laptop"));
+    assert_eq!(
+        run(&["list-peers"]).1.trim(),
+        format!("{ID}  member  Ada's laptop")
+    );
     assert_eq!(run(&["deauthorize", &ID[..20]]).0, Some(0));
     let (code, _, told) = run(&["deauthorize", ID]);
     assert_eq!(code, Some(1));
@@ -114,14 +138,31 @@ fn mistakes_have_their_own_message_and_exit_code() {
     let keys = folder.path().join("relay_authorized_keys");
     let expect = |arguments: &[&str], code: i32, words: &str| {
         let output = relay_server(arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
-        assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert!(
+            stderr(&output).contains(words),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
         assert!(output.stdout.is_empty(), "{arguments:?} wrote data");
     };
 
     expect(&["dance"], 2, "dance");
-    expect(&["authorize", "nonsense", "--config", config], 2, "is not a peer id");
-    expect(&["info", "--config", "/nowhere/relay-server.yaml"], 6, "init --dir");
+    expect(
+        &["authorize", "nonsense", "--config", config],
+        2,
+        "is not a peer id",
+    );
+    expect(
+        &["info", "--config", "/nowhere/relay-server.yaml"],
+        6,
+        "init --dir",
+    );
     expect(&["config", "validate", "--config", config], 0, "is valid");
     std::fs::write(&keys, format!("{ID}\nnonsense\n")).unwrap();
     expect(&["config", "validate", "--config", config], 6, "line 2");
@@ -162,7 +203,9 @@ fn serve_says_ready_to_people_and_to_systemd_and_ends_cleanly() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     let notified = || {
         let mut buffer = [0; 256];
         let length = systemd.recv(&mut buffer).unwrap();
@@ -186,12 +229,18 @@ fn version_and_help_are_data() {
     let version = relay_server(&["version"]);
     let help = relay_server(&["--help"]);
 
-    assert_eq!(stdout(&version), format!("relay-server {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        stdout(&version),
+        format!("relay-server {}\n", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(help.status.code(), Some(0));
     assert!(stdout(&help).contains("list-peers"));
 }
 
 fn terminate(child: &Child) {
-    let done = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let done = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(done.success());
 }

@@ -22,7 +22,10 @@ struct Info {
 
 /// Prints peer id, addresses and a QR picture of the first address.
 pub(super) fn info(found: &Found, output: &OutputArguments) -> Result<(), Failure> {
-    let peer = load_identity(&found.config.key_file).map_err(|error| identity_failure(&error))?.public().to_peer_id();
+    let peer = load_identity(&found.config.key_file)
+        .map_err(|error| identity_failure(&error))?
+        .public()
+        .to_peer_id();
     let addresses = address::expected(&found.config.network, peer);
     if found.config.network.external_addresses.is_empty() {
         tell(
@@ -37,7 +40,11 @@ pub(super) fn info(found: &Found, output: &OutputArguments) -> Result<(), Failur
         config: found.path.display().to_string(),
         authorized_keys: found.config.security.authorized_keys_file.display().to_string(),
     };
-    if output.json { print_json(&info) } else { print(&as_text(&info)) }
+    if output.json {
+        print_json(&info)
+    } else {
+        print(&as_text(&info))
+    }
 }
 
 fn as_text(info: &Info) -> String {

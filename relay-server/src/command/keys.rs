@@ -50,17 +50,30 @@ pub(super) fn authorize(found: &Found, arguments: &AuthorizeArguments) -> Result
         entry = entry.with_comment(comment);
     }
     match file.add(entry.clone()) {
-        Err(KeyFileError::Content { source: AuthorizedKeysError::AlreadyPresent(_), .. }) => {
+        Err(KeyFileError::Content {
+            source: AuthorizedKeysError::AlreadyPresent(_),
+            ..
+        }) => {
             if entry.comment.is_some() {
                 let keys = file.load().map_err(|error| keys_failure(&error))?;
                 let old = keys.get(&peer).cloned().unwrap_or_else(|| Entry::new(peer));
-                file.set(Entry { comment: entry.comment, ..old }).map_err(|error| keys_failure(&error))?;
+                file.set(Entry {
+                    comment: entry.comment,
+                    ..old
+                })
+                .map_err(|error| keys_failure(&error))?;
             }
-            tell(&format!("{peer} is authorized already in {}", file.path().display()));
+            tell(&format!(
+                "{peer} is authorized already in {}",
+                file.path().display()
+            ));
         }
         other => {
             other.map_err(|error| keys_failure(&error))?;
-            tell(&format!("authorized {peer} in {}; a running relay knows within a second", file.path().display()));
+            tell(&format!(
+                "authorized {peer} in {}; a running relay knows within a second",
+                file.path().display()
+            ));
         }
     }
     Ok(())
@@ -72,11 +85,17 @@ pub(super) fn deauthorize(found: &Found, arguments: &DeauthorizeArguments) -> Re
     let keys = file.load_or_empty().map_err(|error| keys_failure(&error))?;
     let peers: Vec<PeerId> = keys.entries().map(|entry| entry.peer).collect();
     let absent = || {
-        let message = format!("{} is not authorized in {}", arguments.peer, file.path().display());
+        let message = format!(
+            "{} is not authorized in {}",
+            arguments.peer,
+            file.path().display()
+        );
         Failure::new(ErrorCode::NotFound, message).with_hint("`relay-server list-peers` shows who is")
     };
     let peer = named(&arguments.peer, &peers)?.ok_or_else(absent)?;
-    file.remove(&peer).map_err(|error| keys_failure(&error))?.ok_or_else(absent)?;
+    file.remove(&peer)
+        .map_err(|error| keys_failure(&error))?
+        .ok_or_else(absent)?;
     tell(&format!(
         "deauthorized {peer} in {}; a running relay closes its connections within a second",
         file.path().display()
@@ -86,7 +105,9 @@ pub(super) fn deauthorize(found: &Found, arguments: &DeauthorizeArguments) -> Re
 
 /// Prints the list.
 pub(super) fn list_peers(found: &Found, output: &OutputArguments) -> Result<(), Failure> {
-    let keys = list_of(found).load_or_empty().map_err(|error| keys_failure(&error))?;
+    let keys = list_of(found)
+        .load_or_empty()
+        .map_err(|error| keys_failure(&error))?;
     let peers: Vec<ListedPeer> = keys.entries().map(ListedPeer::from).collect();
     if output.json {
         return print_json(&peers);
@@ -119,14 +140,17 @@ fn named(text: &str, peers: &[PeerId]) -> Result<Option<PeerId>, Failure> {
     }
     if text.len() < MIN_PREFIX {
         let message = format!("{text:?} is neither a peer id nor at least {MIN_PREFIX} characters of one");
-        return Err(Failure::new(ErrorCode::Invalid, message).with_hint("`relay-server list-peers` shows the ids"));
+        return Err(
+            Failure::new(ErrorCode::Invalid, message).with_hint("`relay-server list-peers` shows the ids")
+        );
     }
     let mut matching = peers.iter().filter(|peer| peer.to_string().starts_with(text));
     match (matching.next(), matching.next()) {
-        (Some(_), Some(_)) => {
-            Err(Failure::new(ErrorCode::Invalid, format!("more than one peer id begins with {text}"))
-                .with_hint("write more of it"))
-        }
+        (Some(_), Some(_)) => Err(Failure::new(
+            ErrorCode::Invalid,
+            format!("more than one peer id begins with {text}"),
+        )
+        .with_hint("write more of it")),
         (first, _) => Ok(first.copied()),
     }
 }

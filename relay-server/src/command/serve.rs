@@ -23,7 +23,10 @@ pub(super) fn serve(found: &Found) -> Result<(), Failure> {
 /// Checks what `serve` reads before it listens.
 pub(super) fn validate(found: &Found) -> Result<(), Failure> {
     let peers = check(&found.config).map_err(|error| start_failure(&error, &found.path))?;
-    tell(&format!("{} is valid; {peers} peers are authorized", found.path.display()));
+    tell(&format!(
+        "{} is valid; {peers} peers are authorized",
+        found.path.display()
+    ));
     Ok(())
 }
 
@@ -50,8 +53,11 @@ async fn run(found: &Found) -> Result<(), Failure> {
     relay.shutdown().await;
     match ended {
         false => Ok(()),
-        true => Err(Failure::new(ErrorCode::Failed, "the relay ended by itself")
-            .with_hint("its last log lines say why; start it again, or let systemd do so with Restart=on-failure")),
+        true => Err(
+            Failure::new(ErrorCode::Failed, "the relay ended by itself").with_hint(
+                "its last log lines say why; start it again, or let systemd do so with Restart=on-failure",
+            ),
+        ),
     }
 }
 
@@ -69,7 +75,11 @@ fn start_failure(error: &StartError, config: &Path) -> Failure {
         StartError::Key(error) => super::identity_failure(error),
         StartError::AuthorizedKeys(error) => super::keys_failure(error),
         StartError::Listen { address, source } => {
-            let failure = failure(if in_use(source) { ErrorCode::Conflict } else { ErrorCode::Failed });
+            let failure = failure(if in_use(source) {
+                ErrorCode::Conflict
+            } else {
+                ErrorCode::Failed
+            });
             failure.with_hint(match port(address) {
                 Some(port) => format!(
                     "see who holds it with `ss -ltnup 'sport = :{port}'`, or change network.listen_addresses in {}",

@@ -19,12 +19,12 @@ use tokio::time::timeout;
 use crate::setting::policy_of;
 
 /// What a test waits for at most; every wait ends with its event long before.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// The protocol that clients serve each other.
-pub const ECHO_PROTOCOL: &str = "/peerup/echo/1.0.0";
+pub(crate) const ECHO_PROTOCOL: &str = "/peerup/echo/1.0.0";
 
 #[derive(NetworkBehaviour)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     relay: relay::client::Behaviour,
     streams: Streams,
 }
@@ -33,10 +33,10 @@ type Event = SwarmEvent<BehaviourEvent>;
 type Act = Box<dyn FnOnce(&mut Swarm<Behaviour>) + Send>;
 
 /// A peer whose swarm runs in a task of its own, until dropped.
-pub struct Client {
-    pub peer: PeerId,
-    pub streams: StreamsHandle,
-    pub inbound: mpsc::Receiver<InboundStream>,
+pub(crate) struct Client {
+    pub(crate) peer: PeerId,
+    pub(crate) streams: StreamsHandle,
+    pub(crate) inbound: mpsc::Receiver<InboundStream>,
     acts: mpsc::UnboundedSender<Act>,
     events: mpsc::UnboundedReceiver<Event>,
     task: AbortHandle,
@@ -44,13 +44,15 @@ pub struct Client {
 
 impl Client {
     /// Starts a peer that lets `friends` open streams to it.
-    pub async fn start(key: Keypair, friends: &[PeerId]) -> Self {
+    pub(crate) async fn start(key: Keypair, friends: &[PeerId]) -> Self {
         let table = ProtocolTable::new();
         table.register(ECHO_PROTOCOL, Audience::Members).unwrap();
         let policy = PolicyHandle::new(policy_of(friends));
         let (streams, handle, inbound) = Streams::new(policy, table, StreamLimits::default());
         let peer = key.public().to_peer_id();
-        let mut swarm = swarm_with(key, |_, relay| Behaviour { relay, streams }).await.unwrap();
+        let mut swarm = swarm_with(key, |_, relay| Behaviour { relay, streams })
+            .await
+            .unwrap();
         let (acts, mut to_do) = mpsc::unbounded_channel::<Act>();
         let (seen, events) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
@@ -61,20 +63,27 @@ impl Client {
                 }
             }
         });
-        Self { peer, streams: handle, inbound, acts, events, task: task.abort_handle() }
+        Self {
+            peer,
+            streams: handle,
+            inbound,
+            acts,
+            events,
+            task: task.abort_handle(),
+        }
     }
 
     /// Starts a peer with a fresh key that has no friends.
-    pub async fn random() -> Self {
+    pub(crate) async fn random() -> Self {
         Self::start(Keypair::generate_ed25519(), &[]).await
     }
 
-    pub fn act(&self, act: impl FnOnce(&mut Swarm<Behaviour>) + Send + 'static) {
+    pub(crate) fn act(&self, act: impl FnOnce(&mut Swarm<Behaviour>) + Send + 'static) {
         assert!(self.acts.send(Box::new(act)).is_ok(), "the swarm is gone");
     }
 
     /// Waits for the event that `pick` makes something of.
-    pub async fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let found = async {
             loop {
                 let event = self.events.recv().await.expect("the swarm is gone");
@@ -83,16 +92,20 @@ impl Client {
                 }
             }
         };
-        timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
+        timeout(DEADLINE, found)
+            .await
+            .unwrap_or_else(|_| panic!("waited too long for {what}"))
     }
 
     /// Connects to the relay over TCP.
-    pub async fn connect(&mut self, relay: &Relay) {
+    pub(crate) async fn connect(&mut self, relay: &Relay) {
         let (id, address) = (relay.peer_id(), direct(relay));
         self.act(move |swarm| swarm.dial(address).unwrap());
         self.wait("the relay", |event| match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } if *peer_id == id => Some(()),
-            SwarmEvent::OutgoingConnectionError { error, .. } => panic!("no connection to the relay: {error}"),
+            SwarmEvent::OutgoingConnectionError { error, .. } => {
+                panic!("no connection to the relay: {error}")
+            }
             _ => None,
         })
         .await;
@@ -105,20 +118,24 @@ impl Client {
     }
 
     /// Waits until the relay has closed the last connection.
-    pub async fn closed(&mut self, relay: &Relay) {
+    pub(crate) async fn closed(&mut self, relay: &Relay) {
         let id = relay.peer_id();
         if !self.is_connected(id).await {
             return;
         }
         self.wait("the end of the connection", |event| match event {
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } if *peer_id == id => Some(()),
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                num_established: 0,
+                ..
+            } if *peer_id == id => Some(()),
             _ => None,
         })
         .await;
     }
 
     /// Asks for a reservation; false when it is refused. Needs a connection.
-    pub async fn reserve(&mut self, relay: &Relay) -> bool {
+    pub(crate) async fn reserve(&mut self, relay: &Relay) -> bool {
         let address = direct(relay).with(Protocol::P2pCircuit);
         self.act(move |swarm| {
             swarm.listen_on(address).unwrap();
@@ -134,7 +151,7 @@ impl Client {
     }
 
     /// Waits for the next renewal of the reservation; false when the reservation ends instead.
-    pub async fn renewed(&mut self) -> bool {
+    pub(crate) async fn renewed(&mut self) -> bool {
         self.wait("a renewal", |event| match event {
             SwarmEvent::Behaviour(BehaviourEvent::Relay(relay::client::Event::ReservationReqAccepted {
                 renewal: true,
@@ -147,27 +164,39 @@ impl Client {
     }
 
     /// Dials a peer over the relay; false when that fails. Needs a connection.
-    pub async fn dial_through(&mut self, relay: &Relay, destination: PeerId) -> bool {
-        let address = direct(relay).with(Protocol::P2pCircuit).with(Protocol::P2p(destination));
+    pub(crate) async fn dial_through(&mut self, relay: &Relay, destination: PeerId) -> bool {
+        let address = direct(relay)
+            .with(Protocol::P2pCircuit)
+            .with(Protocol::P2p(destination));
         self.act(move |swarm| {
-            let dial = DialOpts::peer_id(destination).condition(PeerCondition::Always).addresses(vec![address]).build();
+            let dial = DialOpts::peer_id(destination)
+                .condition(PeerCondition::Always)
+                .addresses(vec![address])
+                .build();
             swarm.dial(dial).unwrap();
         });
         self.wait("a circuit", |event| match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } if *peer_id == destination => Some(true),
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), .. } if *peer == destination => Some(false),
+            SwarmEvent::OutgoingConnectionError {
+                peer_id: Some(peer), ..
+            } if *peer == destination => Some(false),
             _ => None,
         })
         .await
     }
 
     /// Opens a stream of the admit protocol.
-    pub async fn admit_stream(&self, relay: &Relay) -> Result<peerup_net::PeerStream, peerup_net::OpenStreamError> {
-        self.streams.open(&relay.peer_id(), ADMIT_PROTOCOL, PathPolicy::PreferDirect).await
+    pub(crate) async fn admit_stream(
+        &self,
+        relay: &Relay,
+    ) -> Result<peerup_net::PeerStream, peerup_net::OpenStreamError> {
+        self.streams
+            .open(&relay.peer_id(), ADMIT_PROTOCOL, PathPolicy::PreferDirect)
+            .await
     }
 
     /// Takes all events that have come, and tells whether one of them was a connection of this peer.
-    pub fn has_met(&mut self, other: PeerId) -> bool {
+    pub(crate) fn has_met(&mut self, other: PeerId) -> bool {
         let mut met = false;
         while let Ok(event) = self.events.try_recv() {
             met |= matches!(event, SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == other);

@@ -37,7 +37,9 @@ async fn a_place_is_free_again_when_its_peer_disconnects() {
 
     // The relay hears of the end a moment after the client.
     let freed = async { while !new.reserve(&setting.relay).await {} };
-    tokio::time::timeout(crate::client::DEADLINE, freed).await.unwrap();
+    tokio::time::timeout(crate::client::DEADLINE, freed)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +90,11 @@ async fn a_circuit_ends_when_its_bytes_are_used_up() {
     caller.connect(&setting.relay).await;
     assert!(host.reserve(&setting.relay).await);
     assert!(caller.dial_through(&setting.relay, host.peer).await);
-    let mut stream = caller.streams.open(&host.peer, ECHO_PROTOCOL, Default::default()).await.unwrap();
+    let mut stream = caller
+        .streams
+        .open(&host.peer, ECHO_PROTOCOL, Default::default())
+        .await
+        .unwrap();
     let mut inbound = host.inbound.recv().await.unwrap().stream;
 
     // What the sender can still write into its own buffers says nothing.
@@ -100,6 +106,10 @@ async fn a_circuit_ends_when_its_bytes_are_used_up() {
     let end = inbound.read_to_end(&mut received).await;
 
     assert!(end.is_err() || received.len() < 1 << 20);
-    assert!((32 << 10..=128 << 10).contains(&received.len()), "{}", received.len());
+    assert!(
+        (32 << 10..=128 << 10).contains(&received.len()),
+        "{}",
+        received.len()
+    );
     writing.await.unwrap();
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use libp2p::identity::Keypair;
+use libp2p::swarm::SwarmEvent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{Client, ECHO_PROTOCOL};
@@ -22,7 +23,11 @@ async fn a_member_reserves_and_another_reaches_it() {
     assert!(guest.dial_through(&setting.relay, host.peer).await);
 
     // More than the 128 KiB that libp2p allows a circuit by default.
-    let mut stream = guest.streams.open(&host.peer, ECHO_PROTOCOL, Default::default()).await.unwrap();
+    let mut stream = guest
+        .streams
+        .open(&host.peer, ECHO_PROTOCOL, Default::default())
+        .await
+        .unwrap();
     let sent = vec![7u8; 300 << 10];
     let (body, mut inbound) = (sent.clone(), host.inbound.recv().await.unwrap().stream);
     let writing = tokio::spawn(async move {
@@ -77,7 +82,9 @@ async fn adding_a_member_by_hand_lets_it_in() {
         }
     };
 
-    tokio::time::timeout(crate::client::DEADLINE, stays).await.unwrap();
+    tokio::time::timeout(crate::client::DEADLINE, stays)
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +95,10 @@ async fn a_bad_line_keeps_the_last_good_list_in_force() {
     removed.connect(&setting.relay).await;
     std::fs::write(&setting.keys, "this is no peer id\n").unwrap();
 
-    assert!(removed.reserve(&setting.relay).await, "a bad list throws nobody out");
+    assert!(
+        removed.reserve(&setting.relay).await,
+        "a bad list throws nobody out"
+    );
     std::fs::write(&setting.keys, format!("{}\n", member.peer)).unwrap();
     removed.closed(&setting.relay).await;
 
@@ -107,12 +117,11 @@ async fn a_shutdown_closes_the_connections_and_frees_the_port() {
     assert!(before.elapsed().as_secs() < 5);
     member
         .wait("the end", |event| {
-            matches!(event, libp2p::swarm::SwarmEvent::ConnectionClosed { peer_id, .. } if *peer_id == peer)
-                .then_some(())
+            matches!(event, SwarmEvent::ConnectionClosed { peer_id, .. } if *peer_id == peer).then_some(())
         })
         .await;
     let port = addresses[0].iter().find_map(|part| match part {
-        libp2p::multiaddr::Protocol::Tcp(port) => Some(port),
+        multiaddr::Protocol::Tcp(port) => Some(port),
         _ => None,
     });
     std::net::TcpListener::bind(("127.0.0.1", port.unwrap())).unwrap();
