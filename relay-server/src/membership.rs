@@ -35,7 +35,7 @@ pub(crate) enum Refused {
     Closed,
     /// The list cannot be written.
     #[error("the list of authorized peers cannot be written: {0}")]
-    Unwritable(#[source] KeyFileError),
+    Unwritable(#[source] Box<KeyFileError>),
     /// The request is of a later version.
     #[error("the request is of a kind that this release does not know")]
     Unknown,
@@ -76,7 +76,7 @@ impl Membership {
     /// # Errors
     ///
     /// The list cannot be read, or one of its lines does not hold.
-    pub(crate) fn start(config: &RelayConfig) -> Result<(Self, Arc<Rules>), KeyFileError> {
+    pub(crate) fn start(config: &RelayConfig) -> Result<(Self, Arc<Rules>), Box<KeyFileError>> {
         let file = KeyFile::new(&config.security.authorized_keys_file);
         let gating = config.security.enable_connection_gating;
         let keys = file.load_or_empty()?;
@@ -137,10 +137,13 @@ impl Membership {
         let name = name.map_or("", PeerName::as_str);
         let entry = Entry::new(peer).with_comment(&format!("enrolled by {member} {today} {name}"));
         let file = self.file.clone();
-        let written = blocking(move || match file.add(entry) {
-            // Another hand was faster, which is as good; the list as it stands now counts.
-            Err(KeyFileError::Content { .. }) | Ok(()) => file.load(),
-            Err(error) => Err(error),
+        let written = blocking(move || {
+            match file.add(entry) {
+                // Another hand was faster, which is as good; the list as it stands now counts.
+                Ok(()) | Err(KeyFileError::Content { .. }) => {}
+                Err(error) => return Err(Box::new(error)),
+            }
+            file.load().map_err(Box::new)
         });
         let keys = written.await.map_err(Refused::Unwritable)?;
         self.adopt(keys);
@@ -152,7 +155,7 @@ impl Membership {
     pub(crate) async fn reload(&self) {
         let _reading = self.reading.lock().await;
         let file = self.file.clone();
-        match blocking(move || file.load()).await {
+        match blocking(move || file.load().map_err(Box::new)).await {
             Ok(keys) => self.adopt(keys),
             Err(error) => tracing::error!("{error}; the peers authorized before stay in force"),
         }
@@ -204,14 +207,14 @@ impl Membership {
 
 /// Runs file access beside the swarm's loop.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KeyFileError> + Send + 'static,
-) -> Result<T, KeyFileError> {
+    work: impl FnOnce() -> Result<T, Box<KeyFileError>> + Send + 'static,
+) -> Result<T, Box<KeyFileError>> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         // Only a panic in there, or the end of the runtime, comes here.
-        Err(error) => Err(KeyFileError::Read {
+        Err(error) => Err(Box::new(KeyFileError::Read {
             path: "authorized_keys".into(),
             source: std::io::Error::other(error),
-        }),
+        })),
     }
 }

@@ -52,7 +52,7 @@ pub enum StartError {
     Key(#[from] IdentityError),
     /// The list of authorised peers cannot be used.
     #[error(transparent)]
-    AuthorizedKeys(#[from] KeyFileError),
+    AuthorizedKeys(#[from] Box<KeyFileError>),
     /// An address to listen on cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
