@@ -24,8 +24,11 @@ pub struct NodeConfig {
     pub listen: Vec<Multiaddr>,
     /// Addresses under which this node is known to be reachable from outside.
     pub external: Vec<Multiaddr>,
-    /// Relays to keep a reservation on.
+    /// Relays that circuits may go over.
     pub relays: Vec<RelayAddress>,
+    /// Whether to keep a reservation on each relay. A node that only dials needs none, and must not take the
+    /// place of another node with its identity.
+    pub reserve: bool,
     /// What identify tells peers, such as `peerup/0.1.0`.
     pub agent: String,
     /// Bounds on inbound streams.
@@ -33,13 +36,15 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// A node with this identity that listens nowhere and knows no relay.
+    /// A node with this identity that listens nowhere, knows no relay yet, and keeps reservations on those
+    /// that it is given.
     pub fn new(keypair: Keypair) -> Self {
         Self {
             keypair,
             listen: Vec::new(),
             external: Vec::new(),
             relays: Vec::new(),
+            reserve: true,
             agent: format!("{}{}", peerup_model::AGENT_PREFIX, env!("CARGO_PKG_VERSION")),
             limits: StreamLimits::default(),
         }

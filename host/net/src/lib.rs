@@ -31,6 +31,6 @@ pub use snapshot::{
     CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerSnapshot, RelaySnapshot,
 };
 pub use streams::{
-    Conn, InboundStream, OpenStreamError, StreamCounters, StreamGuard, StreamLimits, Streams, StreamsHandle,
+    Conn, InboundStream, OpenStreamError, StreamCounters, StreamLimits, Streams, StreamsHandle,
 };
 pub use transport::{TransportError, server_swarm_with, swarm_with};

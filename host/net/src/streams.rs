@@ -11,7 +11,8 @@ mod handler;
 mod upgrade;
 
 pub use behaviour::Streams;
-pub use conn::{Conn, StreamGuard};
+pub use conn::Conn;
+pub(crate) use conn::StreamGuard;
 pub use handle::{InboundStream, StreamCounters, StreamLimits, StreamsHandle};
 
 /// How long negotiating a protocol on a stream may take.

@@ -252,8 +252,9 @@ async fn two_opens_to_two_new_peers_run_side_by_side() {
         )
     })
     .await;
-    assert_eq!(first.unwrap().path(), PathKind::Direct(Transport::Tcp));
-    assert_eq!(second.unwrap().path(), PathKind::Direct(Transport::Quic));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.path(), PathKind::Direct(Transport::Tcp));
+    assert_eq!(second.path(), PathKind::Direct(Transport::Quic));
     one.next_inbound().await;
     two.next_inbound().await;
 }

@@ -28,7 +28,10 @@ use libp2p::{
 };
 use peerup_model::{PathKind, PathPolicy, Transport};
 use peerup_trust::Role;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
 
 use super::{
     behaviour::{NodeBehaviour, NodeBehaviourEvent},
@@ -83,6 +86,7 @@ pub(super) struct NodeActor {
     agents: HashMap<PeerId, String>,
     paths: HashMap<PeerId, PathKind>,
     confirming: Vec<(PeerId, oneshot::Sender<bool>)>,
+    warming: JoinHandle<()>,
 }
 
 impl NodeActor {
@@ -94,6 +98,7 @@ impl NodeActor {
         status: watch::Sender<NodeStatus>,
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<(Self, NodeParts), StartError> {
+        // Pays for the first TLS handshake now rather than in the first dial, without holding up the start.
         let warming = tokio::task::spawn_blocking(warm::warm_up);
         let (streams, handle, inbound) = Streams::new(policy.clone(), table, config.limits);
         let gate = Gate::new(policy.clone());
@@ -110,10 +115,8 @@ impl NodeActor {
         for address in config.external {
             swarm.add_external_address(address);
         }
-        let mut relays = Relays::default();
+        let mut relays = Relays::new(config.reserve);
         relays.set(config.relays, Instant::now());
-        // Pays for the first TLS handshake now rather than in the first dial.
-        let _ = warming.await;
         let parts = NodeParts {
             peer_id: *swarm.local_peer_id(),
             streams: handle.clone(),
@@ -135,6 +138,7 @@ impl NodeActor {
             agents: HashMap::new(),
             paths: HashMap::new(),
             confirming: Vec::new(),
+            warming,
         };
         Ok((actor, parts))
     }
@@ -177,6 +181,7 @@ impl NodeActor {
             while self.swarm.network_info().num_peers() > 0 {
                 let _ = self.swarm.select_next_some().await;
             }
+            let _ = (&mut self.warming).await;
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, drained).await.is_err() {
             tracing::warn!("connections did not close in time");

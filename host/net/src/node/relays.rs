@@ -44,12 +44,20 @@ pub(super) enum RelayChange {
 }
 
 /// All configured relays.
-#[derive(Default)]
 pub(super) struct Relays {
     relays: HashMap<PeerId, Relay>,
+    reserve: bool,
 }
 
 impl Relays {
+    /// No relays yet. Without `reserve` they are only there to be dialled over.
+    pub(super) fn new(reserve: bool) -> Self {
+        Self {
+            relays: HashMap::new(),
+            reserve,
+        }
+    }
+
     /// Replaces the set. Returns those that are gone, whose connections are to be closed.
     pub(super) fn set(&mut self, wanted: Vec<RelayAddress>, now: Instant) -> Vec<PeerId> {
         if wanted.len() > MAX_RELAYS {
@@ -137,6 +145,9 @@ impl Relays {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if !self.reserve {
+            return None;
+        }
         self.relays
             .values()
             .filter_map(|relay| relay.machine.poll_timeout())
@@ -145,6 +156,9 @@ impl Relays {
 
     /// Carries out what the machines ask for.
     pub(super) fn run(&mut self, swarm: &mut Swarm<NodeBehaviour>, now: Instant) {
+        if !self.reserve {
+            return;
+        }
         for (peer, relay) in &mut self.relays {
             while let Some(command) = relay.machine.next_command() {
                 match command {
@@ -195,7 +209,10 @@ impl Relays {
             .map(|(peer, relay)| RelaySnapshot {
                 peer: *peer,
                 addresses: relay.addresses.clone(),
-                state: state_text(&relay.machine, now),
+                state: match self.reserve {
+                    true => state_text(&relay.machine, now),
+                    false => "used for dialling only".to_owned(),
+                },
                 reserved: relay.machine.stage() == Stage::Reserved,
                 since: relay.since,
                 last_error: relay.machine.last_failure().map(str::to_owned),

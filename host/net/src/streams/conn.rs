@@ -192,7 +192,7 @@ impl Conn {
 ///
 /// The last guard of a superseded connection asks the behaviour to close that connection.
 #[derive(Debug)]
-pub struct StreamGuard {
+pub(crate) struct StreamGuard {
     conn: Arc<Conn>,
     shared: Arc<Shared>,
     inbound: Option<Arc<AtomicUsize>>,
@@ -232,7 +232,7 @@ impl StreamGuard {
     }
 
     /// The connection that carries the stream.
-    pub fn conn(&self) -> &Arc<Conn> {
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
         &self.conn
     }
 }
