@@ -24,13 +24,20 @@ pub(crate) fn is_concrete(address: &Multiaddr) -> bool {
     })
 }
 
-/// Tells whether only this machine reaches the address.
-pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
-    address.iter().any(|part| match part {
+/// Orders addresses of interfaces: those that other machines reach first, then IPv4 and TCP, which work in
+/// most places.
+pub(crate) fn preference(address: &Multiaddr) -> (bool, bool, bool) {
+    let has = |wanted: fn(&Protocol<'_>) -> bool| address.iter().any(|part| wanted(&part));
+    let loopback = has(|part| match part {
         Protocol::Ip4(ip) => ip.is_loopback(),
         Protocol::Ip6(ip) => ip.is_loopback(),
         _ => false,
-    })
+    });
+    (
+        loopback,
+        has(|part| matches!(part, Protocol::Ip6(_))),
+        has(|part| matches!(part, Protocol::Udp(_))),
+    )
 }
 
 /// Returns the addresses that a relay with this config has, as far as one can tell without running it: the

@@ -30,6 +30,8 @@ use crate::watch::{FileStamp, watch_file};
 
 /// How long a listener may take to say where it listens.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an "any address" listener may take when another one stands already.
+const INTERFACE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often expired admissions are looked for.
 const REVIEW_INTERVAL: Duration = Duration::from_secs(1);
 /// Admit requests that wait or run; each is one small frame.
@@ -205,18 +207,17 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
     if let (true, Some(failed)) = (waiting.is_empty(), left_out) {
         return Err(failed);
     }
-    let deadline = Instant::now() + LISTEN_TIMEOUT;
-    while let Some(late) = waiting.values().next().copied() {
+    let mut deadline = Instant::now() + LISTEN_TIMEOUT;
+    while !waiting.is_empty() {
         let Ok(event) = timeout_at(deadline, swarm.select_next_some()).await else {
-            let source = io::Error::from(io::ErrorKind::TimedOut);
-            return Err(StartError::Listen {
-                address: late.clone(),
-                source,
-            });
+            break;
         };
         match event {
             SwarmEvent::NewListenAddr { listener_id, .. } => {
                 waiting.remove(&listener_id);
+                if !waiting.values().any(|address| address::is_concrete(address)) {
+                    deadline = deadline.min(Instant::now() + INTERFACE_TIMEOUT);
+                }
             }
             SwarmEvent::ListenerClosed {
                 listener_id, reason, ..
@@ -231,6 +232,20 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
             }
             _ => {}
         }
+    }
+    for silent in waiting.into_values() {
+        // Bound, but no interface has an address of that kind (yet): a machine without IPv6, as a rule.
+        if swarm.listeners().next().is_none() || address::is_concrete(silent) {
+            let source = io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no interface of this machine has such an address",
+            );
+            return Err(StartError::Listen {
+                address: silent.clone(),
+                source,
+            });
+        }
+        tracing::warn!("no interface has an address for {silent} yet");
     }
     // The addresses of the other interfaces follow at once.
     while let Some(Some(_)) = swarm.next().now_or_never() {}
@@ -247,21 +262,17 @@ fn listen_error(error: TransportError<io::Error>) -> io::Error {
     }
 }
 
-/// libp2p wraps errors once for each layer of transports; the innermost one knows the kind.
+/// libp2p wraps errors once for each layer of transports, in types that hide the system's error from everything
+/// but their text; its number tells what happened.
 fn flatten(error: io::Error) -> io::Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = error
-        .get_ref()
-        .map(|inner| inner as &(dyn std::error::Error + 'static));
-    while let Some(inner) = source {
-        if let Some(code) = inner
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
-            return io::Error::from_raw_os_error(code);
-        }
-        source = inner.source();
+    let text = error.to_string();
+    let number = text
+        .rsplit_once("(os error ")
+        .and_then(|(_, rest)| rest.split_once(')'));
+    match number.and_then(|(number, _)| number.parse().ok()) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error,
     }
-    error
 }
 
 fn no_such_network(error: &StartError) -> bool {
@@ -284,7 +295,7 @@ fn announce(swarm: &mut Swarm<Behaviour>, external: &[Multiaddr], peer: PeerId) 
             .filter(|address| worth_announcing(address))
             .cloned()
             .collect();
-        addresses.sort_by_key(address::is_loopback);
+        addresses.sort_by_key(address::preference);
         tracing::warn!(
             "no external address is configured: peers get the addresses of this machine's interfaces; set \
              network.external_addresses to what they reach from outside"

@@ -1,5 +1,7 @@
 //! `info`: what a peer needs to know of this relay.
 
+use std::path::{Path, absolute};
+
 use peerup_model::Failure;
 use peerup_trust::load_identity;
 use serde::Serialize;
@@ -28,17 +30,28 @@ pub(super) fn info(found: &Found, output: &OutputArguments) -> Result<(), Failur
         .to_peer_id();
     let addresses = address::expected(&found.config.network, peer);
     if found.config.network.external_addresses.is_empty() {
-        tell(
-            "note: no external address is configured, so these are of this machine only; set \
-             network.external_addresses to what peers reach from outside",
-        );
+        tell(match addresses.is_empty() {
+            true => {
+                "note: the config does not tell an address; set network.external_addresses to what peers reach"
+            }
+            false => {
+                "note: no external address is configured, so these are this machine's own; set \
+                 network.external_addresses to what peers reach from outside"
+            }
+        });
     }
+    let full = |path: &Path| {
+        absolute(path)
+            .unwrap_or_else(|_| path.to_owned())
+            .display()
+            .to_string()
+    };
     let info = Info {
         peer_id: peer.to_string(),
         addresses: addresses.iter().map(ToString::to_string).collect(),
         enrollment: found.config.enrollment.to_string(),
-        config: found.path.display().to_string(),
-        authorized_keys: found.config.security.authorized_keys_file.display().to_string(),
+        config: full(&found.path),
+        authorized_keys: full(&found.config.security.authorized_keys_file),
     };
     if output.json {
         print_json(&info)

@@ -75,25 +75,17 @@ fn start_failure(error: &StartError, config: &Path) -> Failure {
         StartError::Key(error) => super::identity_failure(error),
         StartError::AuthorizedKeys(error) => super::keys_failure(error),
         StartError::Listen { address, source } => {
-            let failure = failure(if in_use(source) {
-                ErrorCode::Conflict
-            } else {
-                ErrorCode::Failed
-            });
-            failure.with_hint(match port(address) {
-                Some(port) => format!(
-                    "see who holds it with `ss -ltnup 'sport = :{port}'`, or change network.listen_addresses in {}",
-                    config.display()
-                ),
-                None => format!("change network.listen_addresses in {}", config.display()),
-            })
+            let config = config.display();
+            match port(address).filter(|_| source.kind() == io::ErrorKind::AddrInUse) {
+                Some(port) => failure(ErrorCode::Conflict).with_hint(format!(
+                    "see who holds it with `ss -ltnup 'sport = :{port}'`, or change network.listen_addresses in {config}"
+                )),
+                None => failure(ErrorCode::Failed)
+                    .with_hint(format!("change network.listen_addresses in {config}")),
+            }
         }
         _ => failure(ErrorCode::Failed),
     }
-}
-
-fn in_use(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn port(address: &Multiaddr) -> Option<u16> {

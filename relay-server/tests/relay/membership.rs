@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use libp2p::identity::Keypair;
 use libp2p::swarm::SwarmEvent;
+use peerup_model::PathPolicy;
+use peerup_net::{Audience, Node, NodeConfig, PolicyHandle, ProtocolTable, RelayAddress};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::{Client, ECHO_PROTOCOL};
-use crate::setting::Setting;
+use crate::client::{Client, DEADLINE, ECHO_PROTOCOL};
+use crate::setting::{Setting, policy_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_reserves_and_another_reaches_it() {
@@ -82,9 +84,7 @@ async fn adding_a_member_by_hand_lets_it_in() {
         }
     };
 
-    tokio::time::timeout(crate::client::DEADLINE, stays)
-        .await
-        .unwrap();
+    tokio::time::timeout(DEADLINE, stays).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,4 +125,52 @@ async fn a_shutdown_closes_the_connections_and_frees_the_port() {
         _ => None,
     });
     std::net::TcpListener::bind(("127.0.0.1", port.unwrap())).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_that_know_each_other_meet_over_the_relay() {
+    let keys = [Keypair::generate_ed25519(), Keypair::generate_ed25519()];
+    let peers = keys.each_ref().map(|key| key.public().to_peer_id());
+    let setting = Setting::with_members(&peers, "").await;
+    let relay = setting.relay.peer_id();
+    let mut nodes = Vec::new();
+    for key in keys {
+        let table = ProtocolTable::new();
+        table.register(ECHO_PROTOCOL, Audience::Members).unwrap();
+        let mut config = NodeConfig::new(key);
+        config.relays = vec![RelayAddress {
+            peer: relay,
+            addresses: setting.relay.addresses().to_vec(),
+        }];
+        let policy = PolicyHandle::new(policy_of(&peers).with_infra([relay]));
+        nodes.push(Node::start(config, policy, table).await.unwrap());
+    }
+    let (host, mut inbound) = nodes.remove(0);
+    let (caller, _inbound) = nodes.remove(0);
+    reserved(&host).await;
+    reserved(&caller).await;
+
+    let mut stream = caller
+        .open(peers[0], ECHO_PROTOCOL, PathPolicy::RelayOnly)
+        .await
+        .unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+
+    let mut received = Vec::new();
+    inbound
+        .recv()
+        .await
+        .unwrap()
+        .stream
+        .read_to_end(&mut received)
+        .await
+        .unwrap();
+    assert_eq!(received, b"hello");
+}
+
+async fn reserved(node: &Node) {
+    let mut status = node.watch();
+    let reserved = status.wait_for(|status| status.reserved_relays == 1);
+    tokio::time::timeout(DEADLINE, reserved).await.unwrap().unwrap();
 }
