@@ -1,1 +1,37 @@
 //! WebAssembly engine: plugins, instances, limits, capabilities, splices.
+//!
+//! Policy runs in the sandbox, bytes flow in the host: a plugin decides which two streams belong together,
+//! hands them over and ends, and the host carries the tunnel natively. Each inbound stream gets a fresh
+//! instance, each command run one of its own. Grants are checked in one place, below the bindings. This
+//! crate knows nothing of libp2p: whoever uses it implements [`Host`] and hands in [`Duplex`]es.
+
+mod access;
+mod bindings;
+mod cache;
+mod capability;
+mod command;
+mod duplex;
+mod ending;
+mod engine;
+mod error;
+mod guest_log;
+mod instance;
+mod limits;
+mod manifest;
+mod plugin;
+mod splice;
+mod state;
+mod stats;
+mod ticker;
+mod tunnels;
+
+pub use command::{CommandEvent, CommandRun};
+pub use duplex::{BoxRead, BoxWrite, Duplex, PathRef, PeerRef};
+pub use engine::{CONTRACT_VERSION, Engine, EngineConfig};
+pub use error::{EngineError, HostError, LoadError, ManifestError, PluginError};
+pub use guest_log::{LogLevel, LogLine};
+pub use limits::Limits;
+pub use manifest::{Capability, CommandSpec, Manifest};
+pub use plugin::{Exports, Host, InboundRequest, Plugin, PluginSpec};
+pub use stats::PluginStats;
+pub use tunnels::{SpliceInfo, SpliceTotals, Splices, TunnelGroup};

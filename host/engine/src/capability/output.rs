@@ -1,0 +1,47 @@
+//! What a running command tells its caller.
+
+use wasmtime::component::Accessor;
+
+use crate::{
+    bindings::peerup::plugin::{output, types},
+    command::CommandEvent,
+    error::HostError,
+    state::{Capabilities, InstanceState},
+};
+
+/// The longest event, text and JSON together.
+const MAX_EVENT_BYTES: usize = 1 << 20;
+
+impl output::Host for InstanceState {}
+
+impl<T: Send + 'static> output::HostWithStore<T> for Capabilities {
+    async fn emit(
+        accessor: &Accessor<T, Self>,
+        event: output::Event,
+    ) -> wasmtime::Result<Result<(), types::Error>> {
+        let sender = accessor.with(|mut access| access.get().output.clone());
+        Ok(emit(sender, event).await.map_err(types::Error::from))
+    }
+}
+
+async fn emit(
+    sender: Option<tokio::sync::mpsc::Sender<CommandEvent>>,
+    event: output::Event,
+) -> Result<(), HostError> {
+    let sender = sender.ok_or_else(|| HostError::Closed("nobody called a command here".to_owned()))?;
+    if event.text.len().saturating_add(event.json.len()) > MAX_EVENT_BYTES {
+        return Err(HostError::Invalid(format!(
+            "an event holds at most {MAX_EVENT_BYTES} bytes"
+        )));
+    }
+    let json = serde_json::from_str(&event.json)
+        .ok()
+        .filter(serde_json::Value::is_object)
+        .ok_or_else(|| HostError::Invalid("the event's json is not a JSON object".to_owned()))?;
+    let event = CommandEvent {
+        text: event.text,
+        json,
+    };
+    let sent = sender.send(event).await;
+    sent.map_err(|_| HostError::Closed("the caller has gone".to_owned()))
+}

@@ -1,0 +1,196 @@
+//! Byte streams to and from peers: the handle, its two halves on their way through a plugin, and `open`.
+
+use std::sync::Arc;
+
+use peerup_model::{PathPolicy, Transport};
+use wasmtime::{
+    AsContextMut,
+    component::{Access, Accessor, FutureReader, Resource, StreamReader},
+};
+
+use crate::{
+    bindings::peerup::plugin::{streams, types},
+    capability::pump::{Consumer, Producer},
+    duplex::{Duplex, PathRef, PeerRef, ReadHalf, Shared, WriteHalf},
+    ending::Ending,
+    error::HostError,
+    splice::Source,
+    state::{Capabilities, InstanceState},
+    tunnels,
+};
+
+type Ended = FutureReader<Result<(), types::Error>>;
+
+/// A duplex in a plugin's table. What the plugin never took out of it goes to the instance's ending.
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export it, in a private module"
+)]
+pub struct DuplexHandle {
+    reader: Option<ReadHalf>,
+    writer: Option<WriteHalf>,
+    shared: Arc<Shared>,
+    ending: Arc<Ending>,
+}
+
+impl DuplexHandle {
+    pub(crate) fn new(duplex: Duplex, ending: Arc<Ending>) -> Self {
+        Self {
+            reader: Some(duplex.reader),
+            writer: Some(duplex.writer),
+            shared: duplex.shared,
+            ending,
+        }
+    }
+}
+
+impl Drop for DuplexHandle {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.ending.leave(writer, self.reader.take());
+        }
+    }
+}
+
+pub(crate) fn peer_record(peer: &PeerRef) -> types::Peer {
+    types::Peer {
+        id: peer.id.to_string(),
+        name: peer.name.as_ref().map(ToString::to_string),
+    }
+}
+
+fn path_variant(path: &PathRef) -> types::Path {
+    match path {
+        PathRef::Direct(Transport::Quic) => types::Path::Direct(types::Transport::Quic),
+        PathRef::Direct(Transport::Tcp) => types::Path::Direct(types::Transport::Tcp),
+        PathRef::Direct(Transport::Websocket) => types::Path::Direct(types::Transport::Websocket),
+        PathRef::Relayed(relay) => types::Path::Relayed(peer_record(relay)),
+    }
+}
+
+/// A future that already knows its answer.
+fn at_once(store: impl AsContextMut<Data: 'static>, error: HostError) -> wasmtime::Result<Ended> {
+    let answer = Err(types::Error::from(error));
+    FutureReader::new(store, async move { wasmtime::error::Ok(answer) })
+}
+
+/// A future that answers once a half has ended.
+fn once_done(
+    store: impl AsContextMut<Data: 'static>,
+    ended: tokio::sync::oneshot::Receiver<Result<(), HostError>>,
+) -> wasmtime::Result<Ended> {
+    FutureReader::new(store, async move {
+        let gone = || {
+            Err(HostError::Closed(
+                "the stream was dropped before its end".to_owned(),
+            ))
+        };
+        let outcome = ended.await.unwrap_or_else(|_| gone());
+        wasmtime::error::Ok(outcome.map_err(types::Error::from))
+    })
+}
+
+impl streams::Host for InstanceState {}
+
+impl<T: Send + 'static> streams::HostWithStore<T> for Capabilities {
+    async fn open(
+        accessor: &Accessor<T, Self>,
+        peer: String,
+        protocol: String,
+        policy: streams::PathPolicy,
+    ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
+        let checked = accessor.with(|mut access| {
+            let state = access.get();
+            let checked = state.access.protocol("opening", &protocol);
+            checked.map(|()| state.plugin.clone())
+        });
+        let plugin = match checked {
+            Ok(plugin) => plugin,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let policy = match policy {
+            streams::PathPolicy::PreferDirect => PathPolicy::PreferDirect,
+            streams::PathPolicy::DirectOnly => PathPolicy::DirectOnly,
+            streams::PathPolicy::RelayOnly => PathPolicy::RelayOnly,
+        };
+        let opened = plugin
+            .host
+            .open(&plugin.manifest.name, &peer, &protocol, policy)
+            .await;
+        let held = accessor.with(|mut access| opened.and_then(|duplex| access.get().hold(duplex)));
+        Ok(held.map_err(types::Error::from))
+    }
+}
+
+impl streams::HostDuplex for InstanceState {
+    fn reset(&mut self, duplex: Resource<DuplexHandle>) -> wasmtime::Result<()> {
+        let handle = self.table.get_mut(&duplex)?;
+        handle.shared.reset();
+        // Only the drop of both halves lets the reset go out.
+        handle.reader = None;
+        handle.writer = None;
+        Ok(())
+    }
+
+    fn peer(&mut self, duplex: Resource<DuplexHandle>) -> wasmtime::Result<Option<types::Peer>> {
+        Ok(self.table.get(&duplex)?.shared.peer.as_ref().map(peer_record))
+    }
+
+    fn path(&mut self, duplex: Resource<DuplexHandle>) -> wasmtime::Result<Option<types::Path>> {
+        Ok(self.table.get(&duplex)?.shared.path.as_ref().map(path_variant))
+    }
+
+    fn drop(&mut self, duplex: Resource<DuplexHandle>) -> wasmtime::Result<()> {
+        self.table.delete(duplex)?;
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> streams::HostDuplexWithStore<T> for Capabilities {
+    fn receive(
+        mut access: Access<'_, T, Self>,
+        duplex: Resource<DuplexHandle>,
+    ) -> wasmtime::Result<(StreamReader<u8>, Ended)> {
+        let state = access.get();
+        let counters = state.owner.counters.clone();
+        let activity = state.ending.activity();
+        let Some(reader) = state.table.get_mut(&duplex)?.reader.take() else {
+            let ended = StreamReader::new(&mut access, std::iter::empty())?;
+            let error = HostError::Invalid("the incoming bytes of this stream were taken already".to_owned());
+            return Ok((ended, at_once(&mut access, error)?));
+        };
+        let (done, ended) = tunnels::done();
+        let source = Source {
+            reader,
+            done: Some(done),
+        };
+        let stream = StreamReader::new(&mut access, Producer::new(source, counters, activity))?;
+        Ok((stream, once_done(&mut access, ended)?))
+    }
+
+    fn send(
+        mut access: Access<'_, T, Self>,
+        duplex: Resource<DuplexHandle>,
+        mut data: StreamReader<u8>,
+    ) -> wasmtime::Result<Ended> {
+        let state = access.get();
+        let (owner, ending) = (state.owner.clone(), state.ending.clone());
+        let activity = ending.activity();
+        let splices = state.plugin.splices.clone();
+        let runtime = state.runtime.clone();
+        let Some(writer) = state.table.get_mut(&duplex)?.writer.take() else {
+            data.close(&mut access)?;
+            let error = HostError::Invalid("the outgoing bytes of this stream were set already".to_owned());
+            return at_once(&mut access, error);
+        };
+        let (done, ended) = tunnels::done();
+        match data.try_into::<Source>(&mut access) {
+            Ok(source) => splices.join(source, writer, owner, done, &runtime),
+            Err(data) => {
+                let consumer = Consumer::new(writer, done, owner.counters, ending, activity);
+                data.pipe(&mut access, consumer)?;
+            }
+        }
+        once_done(&mut access, ended)
+    }
+}

@@ -1,0 +1,210 @@
+//! TCP on the host's own network.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::{
+    net::{TcpListener, TcpStream, lookup_host},
+    select,
+    time::{sleep, timeout},
+};
+use wasmtime::component::{Accessor, Resource};
+
+use crate::{
+    bindings::peerup::plugin::{tcp, types},
+    capability::DuplexHandle,
+    duplex::Duplex,
+    error::HostError,
+    state::{Capabilities, InstanceState},
+};
+
+/// How long looking a name up and connecting may take together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one address has before the next is tried beside it (RFC 8305, section 5).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// How many addresses of one name are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// A listener in a plugin's table.
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export it, in a private module"
+)]
+pub struct ListenerHandle {
+    listener: Arc<TcpListener>,
+    address: SocketAddr,
+}
+
+impl tcp::Host for InstanceState {}
+
+impl<T: Send + 'static> tcp::HostWithStore<T> for Capabilities {
+    async fn connect(
+        accessor: &Accessor<T, Self>,
+        target: String,
+    ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
+        if let Err(error) = accessor.with(|mut access| access.get().access.connect(&target)) {
+            return Ok(Err(error.into()));
+        }
+        let connected = connect(&target).await;
+        let held =
+            accessor.with(|mut access| connected.and_then(|stream| access.get().hold(Duplex::tcp(stream))));
+        Ok(held.map_err(types::Error::from))
+    }
+
+    async fn listen(
+        accessor: &Accessor<T, Self>,
+        address: String,
+    ) -> wasmtime::Result<Result<Resource<ListenerHandle>, types::Error>> {
+        if let Err(error) = accessor.with(|mut access| access.get().access.listen(&address)) {
+            return Ok(Err(error.into()));
+        }
+        let bound = listen(&address).await;
+        let held = accessor.with(|mut access| {
+            let state = access.get();
+            let handle = bound?;
+            state.table.push(handle).map_err(|error| state.too_many(&error))
+        });
+        Ok(held.map_err(types::Error::from))
+    }
+}
+
+impl tcp::HostListener for InstanceState {
+    fn local_address(&mut self, listener: Resource<ListenerHandle>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&listener)?.address.to_string())
+    }
+
+    fn drop(&mut self, listener: Resource<ListenerHandle>) -> wasmtime::Result<()> {
+        self.table.delete(listener)?;
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> tcp::HostListenerWithStore<T> for Capabilities {
+    async fn accept(
+        accessor: &Accessor<T, Self>,
+        listener: Resource<ListenerHandle>,
+    ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
+        let handle = accessor.with(|mut access| {
+            access
+                .get()
+                .table
+                .get(&listener)
+                .map(|held| held.listener.clone())
+        })?;
+        let accepted = accept(&handle).await;
+        let held =
+            accessor.with(|mut access| accepted.and_then(|stream| access.get().hold(Duplex::tcp(stream))));
+        Ok(held.map_err(types::Error::from))
+    }
+}
+
+async fn connect(target: &str) -> Result<TcpStream, HostError> {
+    let attempt = async {
+        let addresses = lookup(target).await?;
+        race(addresses)
+            .await
+            .map_err(|error| connect_error(target, &error))
+    };
+    timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or_else(|_| {
+        Err(HostError::TimedOut(format!(
+            "{target} did not answer within {CONNECT_TIMEOUT:?}"
+        )))
+    })
+}
+
+async fn lookup(target: &str) -> Result<Vec<SocketAddr>, HostError> {
+    let not_found = |why: &dyn std::fmt::Display| {
+        HostError::NotFound(format!("the address {target} cannot be looked up: {why}"))
+    };
+    let found = lookup_host(target).await.map_err(|error| not_found(&error))?;
+    let addresses: Vec<_> = found.take(MAX_ADDRESSES).collect();
+    match addresses.is_empty() {
+        true => Err(not_found(&"it has no address")),
+        false => Ok(addresses),
+    }
+}
+
+/// Connects to the first address that answers; the next is tried once the one before has failed or is slow.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut running = FuturesUnordered::new();
+    running.extend(waiting.next().map(TcpStream::connect));
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        let more = waiting.len() > 0;
+        select! {
+            biased;
+            answered = running.next() => match answered {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => {
+                    last = error;
+                    running.extend(waiting.next().map(TcpStream::connect));
+                }
+                None => return Err(last),
+            },
+            () = sleep(NEXT_ADDRESS_AFTER), if more => running.extend(waiting.next().map(TcpStream::connect)),
+        }
+    }
+}
+
+fn connect_error(target: &str, error: &io::Error) -> HostError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            HostError::Refused(format!("nothing listens on {target}; is the service running?"))
+        }
+        io::ErrorKind::TimedOut => HostError::TimedOut(format!("{target} did not answer")),
+        _ => HostError::Unreachable(format!("{target} cannot be reached: {error}")),
+    }
+}
+
+async fn listen(address: &str) -> Result<ListenerHandle, HostError> {
+    let addresses = timeout(CONNECT_TIMEOUT, lookup(address))
+        .await
+        .map_err(|_| HostError::TimedOut(format!("looking {address} up took too long")))??;
+    let bound = async {
+        let listener = TcpListener::bind(&*addresses).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    match bound.await {
+        Ok((listener, address)) => Ok(ListenerHandle {
+            listener: Arc::new(listener),
+            address,
+        }),
+        Err(error) => Err(listen_error(address, &error)),
+    }
+}
+
+fn listen_error(address: &str, error: &io::Error) -> HostError {
+    HostError::Refused(match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "the address {address} is taken by another program; choose another port, or 0 for a free one"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("the system does not let peerup listen on {address}; ports below 1024 need a privilege")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("the address {address} is none of this machine's"),
+        _ => format!("listening on {address} failed: {error}"),
+    })
+}
+
+async fn accept(listener: &TcpListener) -> Result<TcpStream, HostError> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Ok(stream),
+            Err(error) => match error.kind() {
+                // The caller went away between its SYN and our accept.
+                io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted => {}
+                _ => {
+                    return Err(HostError::Limit(format!(
+                        "accepting a connection failed: {error}"
+                    )));
+                }
+            },
+        }
+    }
+}

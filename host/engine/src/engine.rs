@@ -1,0 +1,297 @@
+//! The engine: compiles plugins, links what they may import, and owns the clock, the tasks and the tunnels.
+
+use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wasmtime::{
+    Config, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::{Component, Linker},
+};
+use wasmtime_wasi::{cli::WasiCliView, filesystem::WasiFilesystemView, random::WasiRandomView};
+
+use crate::{
+    bindings::{
+        exports::peerup::plugin::{command, inbound},
+        peerup::plugin as contract,
+    },
+    cache::Cache,
+    error::{EngineError, LoadError},
+    guest_log::GuestLog,
+    limits::{Limits, MAX_TABLE_ELEMENTS},
+    plugin::{Host, Inner, Plugin, PluginSpec, is_json_object},
+    splice::Patience,
+    state::{Capabilities, InstanceState},
+    stats::Counters,
+    ticker::Ticker,
+    tunnels::Splices,
+};
+
+/// The version of the contract that this host serves.
+pub const CONTRACT_VERSION: &str = "0.1.0";
+const INBOUND: &str = "peerup:plugin/inbound@0.1.0";
+const COMMAND: &str = "peerup:plugin/command@0.1.0";
+/// Core modules that one component may bring: its own, and those that the adapters add.
+const MODULES_PER_COMPONENT: u32 = 8;
+/// The most instances that the pool can be made for.
+const MAX_INSTANCES: u32 = 4096;
+/// Stack of a guest and of the host functions that it calls.
+const ASYNC_STACK_BYTES: usize = 1 << 20;
+const GUEST_STACK_BYTES: usize = 512 << 10;
+
+/// What an engine is made from.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where compiled plugins are kept; none compiles them at each start.
+    pub cache_dir: Option<PathBuf>,
+    /// Instances of all plugins at the same time, 1 to 4096. 512. Each reserves address space, not memory.
+    pub max_instances: u32,
+    /// The most memory that any plugin's limits may name, in bytes. 256 MiB.
+    pub max_memory_bytes: usize,
+    /// How long a tunnel may stay without a byte in either direction. 24 h.
+    pub tunnel_idle: Duration,
+    /// How long a tunnel's bytes may wait for the receiving side. 1 h.
+    pub tunnel_write: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            max_instances: 512,
+            max_memory_bytes: 256 << 20,
+            tunnel_idle: Duration::from_secs(24 * 3600),
+            tunnel_write: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<EngineInner>);
+
+struct EngineInner {
+    engine: wasmtime::Engine,
+    linker: Linker<InstanceState>,
+    cache: Option<Cache>,
+    instances: Arc<Semaphore>,
+    max_memory_bytes: usize,
+    splices: Splices,
+    tasks: TaskTracker,
+    ticker: Arc<Ticker>,
+    stopped: CancellationToken,
+}
+
+impl Engine {
+    /// Makes an engine: reserves the pool's address space and starts the clock's thread.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
+        if config.max_instances == 0 || config.max_instances > MAX_INSTANCES {
+            return Err(EngineError::Setup(format!(
+                "max_instances is {}, and 1 to {MAX_INSTANCES} make sense",
+                config.max_instances
+            )));
+        }
+        let engine = wasmtime::Engine::new(&runtime_config(&config)).map_err(setup)?;
+        let linker = linker(&engine).map_err(setup)?;
+        let ticker = Ticker::start(engine.weak()).map_err(EngineError::Ticker)?;
+        let tasks = TaskTracker::new();
+        let patience = Patience {
+            idle: config.tunnel_idle,
+            write: config.tunnel_write,
+        };
+        Ok(Self(Arc::new(EngineInner {
+            cache: config.cache_dir.map(Cache::new),
+            instances: Arc::new(Semaphore::new(config.max_instances as usize)),
+            max_memory_bytes: config.max_memory_bytes,
+            splices: Splices::new(tasks.clone(), patience),
+            engine,
+            linker,
+            tasks,
+            ticker,
+            stopped: CancellationToken::new(),
+        })))
+    }
+
+    /// Loads a plugin, from the cache where it was compiled before. Compiling takes a tenth of a second and
+    /// more, on a thread of its own.
+    pub async fn load(&self, spec: PluginSpec, host: Arc<dyn Host>) -> Result<Plugin, LoadError> {
+        let plugin = spec.manifest.name.clone();
+        if spec.manifest.contract != CONTRACT_VERSION {
+            return Err(LoadError::Contract {
+                plugin,
+                wanted: spec.manifest.contract,
+                served: CONTRACT_VERSION,
+            });
+        }
+        if !is_json_object(&spec.settings) {
+            return Err(LoadError::Settings { plugin });
+        }
+        let component = self.compile(&spec).await?;
+        let pre = self
+            .0
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Import {
+                plugin: plugin.clone(),
+                reason: format!("{error:#}"),
+            })?;
+        let wrong = |error: wasmtime::Error| LoadError::Export {
+            plugin: plugin.clone(),
+            reason: format!("{error:#}"),
+        };
+        let exports = |name| component.get_export_index(None, name).is_some();
+        let inbound = exports(INBOUND).then(|| inbound::GuestIndices::new(&pre));
+        let command = exports(COMMAND).then(|| command::GuestIndices::new(&pre));
+        if inbound.is_none() && command.is_none() {
+            return Err(LoadError::Export {
+                plugin,
+                reason: format!("it exports neither {INBOUND} nor {COMMAND}"),
+            });
+        }
+        let limits = Limits {
+            memory_bytes: spec.limits.memory_bytes.min(self.0.max_memory_bytes),
+            ..spec.limits
+        };
+        Ok(Plugin(Arc::new(Inner {
+            inbound: inbound.transpose().map_err(wrong)?,
+            command: command.transpose().map_err(wrong)?,
+            pre,
+            manifest: spec.manifest,
+            grants: Arc::new(ArcSwap::from_pointee(spec.grants)),
+            settings: ArcSwap::from_pointee(spec.settings),
+            instances: Arc::new(Semaphore::new(limits.instances.min(Semaphore::MAX_PERMITS))),
+            limits,
+            host,
+            engine_instances: self.0.instances.clone(),
+            counters: Counters::new(plugin.clone()),
+            log: GuestLog::new(plugin),
+            splices: self.0.splices.clone(),
+            tasks: self.0.tasks.clone(),
+            ticker: self.0.ticker.clone(),
+            stopped: self.0.stopped.child_token(),
+        })))
+    }
+
+    /// The tunnels that the host carries.
+    pub fn splices(&self) -> Splices {
+        self.0.splices.clone()
+    }
+
+    /// Ends every instance, waits for tunnels until `drain` is over, resets the rest, and waits for the
+    /// engine's tasks.
+    pub async fn shut_down(&self, drain: Duration) {
+        self.0.stopped.cancel();
+        self.0.splices.drain(drain).await;
+        self.0.tasks.close();
+        // Tasks end by themselves now; each is bounded by the time it may take to close its stream.
+        self.0.tasks.wait().await;
+    }
+
+    async fn compile(&self, spec: &PluginSpec) -> Result<Component, LoadError> {
+        let inner = self.0.clone();
+        let wasm: Cow<'static, [u8]> = spec.wasm.clone();
+        let failed = |reason: String| LoadError::Compile {
+            plugin: spec.manifest.name.clone(),
+            reason,
+        };
+        let work = move || inner.component(&wasm);
+        let compiled = tokio::task::spawn_blocking(work).await;
+        compiled
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(format!("{error:#}")))
+    }
+}
+
+impl EngineInner {
+    fn component(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+        let Some(cache) = &self.cache else {
+            return Component::new(&self.engine, wasm);
+        };
+        let key = Cache::key(&self.engine, wasm);
+        if let Some(component) = cache.load(&self.engine, &key) {
+            return Ok(component);
+        }
+        let component = Component::new(&self.engine, wasm)?;
+        match component.serialize() {
+            Ok(bytes) => cache.store(&key, &bytes),
+            Err(error) => tracing::debug!(%error, "a plugin cannot be kept in compiled form"),
+        }
+        Ok(component)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("splices", &self.0.splices)
+            .finish_non_exhaustive()
+    }
+}
+
+fn runtime_config(config: &EngineConfig) -> Config {
+    let instances = config.max_instances;
+    let modules = instances.saturating_mul(MODULES_PER_COMPONENT);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        .total_core_instances(modules)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        // A call that waits in the guest holds a stack of its own, and a guest may be called back meanwhile.
+        .total_stacks(instances.saturating_mul(2))
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_memories_per_component(1)
+        .max_core_instances_per_component(MODULES_PER_COMPONENT)
+        .max_memory_size(config.max_memory_bytes);
+    let mut runtime = Config::new();
+    runtime
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(ASYNC_STACK_BYTES)
+        .wasm_component_model_async(true);
+    runtime
+}
+
+/// Links what every plugin may import: the contract, and of WASI what std needs. No sockets; the filesystem
+/// has no directories, the environment and the arguments are empty.
+fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<InstanceState>> {
+    let mut linker: Linker<InstanceState> = Linker::new(engine);
+    link_wasi_p2(&mut linker)?;
+    wasmtime_wasi::p3::cli::add_to_linker(&mut linker)?;
+    wasmtime_wasi::p3::clocks::add_to_linker(&mut linker)?;
+    wasmtime_wasi::p3::random::add_to_linker(&mut linker)?;
+    contract::types::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::streams::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::tcp::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::names::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::settings::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::log::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::output::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+fn link_wasi_p2(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::{
+        cli::WasiCli,
+        filesystem::WasiFilesystem,
+        p2::bindings::{cli, filesystem, random},
+        random::WasiRandom,
+    };
+    type State = InstanceState;
+    // Clocks, random numbers, standard input, output and error, and the streams beneath them.
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<State, WasiRandom>(linker, State::random)?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, State::random)?;
+    cli::exit::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::environment::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    Ok(())
+}
