@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use peerup_api::{AuthEntry, AuthRequest, Client, ClientError};
 use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PeerName};
-use peerup_trust::{Entry, KeyFile, MemberRole};
+use peerup_trust::{AuthorizedKeysError, Entry, KeyFile, KeyFileError, MemberRole};
 
 use super::{daemon, failed, usage};
 use crate::{arguments::Auth, context::Context, output, session};
@@ -68,7 +68,7 @@ fn add_to_files(context: &Context, path: &Path, config: &NodeConfig, request: Au
     entry.expires = request.expires.as_deref().map(read_when).transpose()?;
     key_file(config).add(entry).map_err(|error| {
         let code = match error {
-            peerup_trust::KeyFileError::AlreadyAuthorized { .. } => ErrorCode::Conflict,
+            KeyFileError::Content { source: AuthorizedKeysError::AlreadyPresent(_), .. } => ErrorCode::Conflict,
             _ => ErrorCode::Failed,
         };
         Failure::new(code, error.to_string())

@@ -1,6 +1,6 @@
 //! `daemon`: runs it, and speaks to the running one.
 
-use peerup_api::{ConnectInfo, ConnectRequest, PeerInfo};
+use peerup_api::{ConnectInfo, ConnectRequest, PeerInfo, ServiceInfo};
 use peerup_daemon::{Daemon, DaemonOptions, Mode};
 use peerup_model::Failure;
 
@@ -23,7 +23,8 @@ pub(crate) async fn run(context: &Context, command: Option<DaemonCommand>) -> Re
         Some(DaemonCommand::Reload) => act(context, "/v1/config/reload").await,
         Some(DaemonCommand::Services) => {
             let session = Session::attach(context).await?;
-            service::print(context, &get(&session, "/v1/services").await?)
+            let services: Vec<ServiceInfo> = get(&session, "/v1/services").await?;
+            service::print(context, &services)
         }
         Some(DaemonCommand::Peers { all }) => peers(context, all).await,
         Some(DaemonCommand::Ping(arguments)) => {

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) async fn run(context: &Context, arguments: Invite) -> Result<(), Failure> {
     let (path, _) = context.load()?;
     let session = Session::attach_or_start(context, path, Mode::Reachable).await?;
-    let outcome = until_interrupted(invite(context, &session, arguments)).await;
+    let outcome = invite(context, &session, arguments).await;
     session.finish(outcome).await
 }
 
@@ -25,24 +25,37 @@ async fn invite(context: &Context, session: &Session, arguments: Invite) -> Resu
         ttl: Some(format!("{}s", arguments.ttl.as_secs())),
         services: arguments.services,
     };
-    let made: InviteInfo =
-        session.client.post("/v1/invite", &request).await.map_err(ClientError::into_failure)?;
-    let mut cancel = CancelOnDrop { session, id: Some(made.id.clone()) };
+    let make = async { session.client.post("/v1/invite", &request).await.map_err(ClientError::into_failure) };
+    let made: InviteInfo = until_interrupted(make).await?;
+    let path = format!("/v1/invite/{}", made.id);
+    let joined = until_interrupted(wait(context, session, &made, &path, arguments.non_interactive)).await;
+    if joined.is_err() {
+        // Whoever gives up waiting takes the code back; one that ended by itself is gone already.
+        let _: Result<serde_json::Value, _> = session.client.delete(&path, None::<&()>).await;
+    }
+    joined
+}
+
+async fn wait(
+    context: &Context,
+    session: &Session,
+    made: &InviteInfo,
+    path: &str,
+    non_interactive: bool,
+) -> Result<(), Failure> {
     for note in &made.notes {
         context.note(&format!("note: {note}"));
     }
     if context.json {
-        output::json(&made)?;
+        output::json(made)?;
     } else {
         output::line(&made.code)?;
     }
-    if !arguments.non_interactive && !context.json {
-        show(context, &made);
+    if !non_interactive && !context.json {
+        show(context, made);
     }
     context.note(&format!("waiting for the peer to join, until {}", made.expires));
-    let waited = session.client.wait(&format!("/v1/invite/{}", made.id)).await;
-    let outcome: InviteOutcome = waited.map_err(ClientError::into_failure)?;
-    cancel.id = None;
+    let outcome: InviteOutcome = session.client.wait(path).await.map_err(ClientError::into_failure)?;
     for note in &outcome.notes {
         context.note(&format!("left to do: {note}"));
     }
@@ -60,25 +73,4 @@ fn show(context: &Context, made: &InviteInfo) {
         context.note(&picture.render::<unicode::Dense1x2>().build());
     }
     context.note("on the other machine: peerup join, with this code");
-}
-
-/// Takes the code back when the person gives up waiting.
-struct CancelOnDrop<'a> {
-    session: &'a Session,
-    id: Option<String>,
-}
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        let Some(id) = self.id.take() else { return };
-        let client = self.session.client.clone();
-        let path = format!("/v1/invite/{id}");
-        let cancelled = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            if let Ok(runtime) = runtime {
-                let _: Result<serde_json::Value, _> = runtime.block_on(client.delete(&path, None::<&()>));
-            }
-        });
-        let _ = cancelled.join();
-    }
 }

@@ -41,10 +41,13 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
         }
         Service::Enable { name } => switch(context, client, &config, &name, true, &edit).await,
         Service::Disable { name } => switch(context, client, &config, &name, false, &edit).await,
-        Service::List => match client {
-            None => print(context, &offline(&config)),
-            Some(client) => print(context, &client.get("/v1/services").await.map_err(ClientError::into_failure)?),
-        },
+        Service::List => {
+            let services: Vec<ServiceInfo> = match client {
+                None => offline(&config),
+                Some(client) => client.get("/v1/services").await.map_err(ClientError::into_failure)?,
+            };
+            print(context, &services)
+        }
     }
 }
 

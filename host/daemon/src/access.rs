@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use libp2p_identity::PeerId;
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::PolicyHandle;
-use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, KeyFile};
+use peerup_trust::{AccessPolicy, AuthorizedKeys, AuthorizedKeysError, Entry, KeyFile, KeyFileError};
 
 /// The policy and what it is made of.
 #[derive(Debug)]
@@ -151,12 +151,10 @@ impl AccessControl {
 
 impl Parts {
     fn policy(&self) -> AccessPolicy {
-        AccessPolicy::builder()
-            .authorized(&self.keys)
-            .infra(self.infra.iter().copied())
-            .pairing(self.pairing.iter().map(|(peer, until)| (*peer, *until)))
-            .gating(self.gating)
-            .build()
+        AccessPolicy::new(&self.keys)
+            .with_infra(self.infra.iter().copied())
+            .with_pairing(self.pairing.iter().map(|(peer, until)| (*peer, *until)))
+            .with_gating(self.gating)
     }
 }
 
@@ -169,9 +167,9 @@ fn stamp(path: &std::path::Path) -> Option<Stamp> {
     })
 }
 
-fn edit_failure(error: &peerup_trust::KeyFileError) -> Failure {
+fn edit_failure(error: &KeyFileError) -> Failure {
     let code = match error {
-        peerup_trust::KeyFileError::AlreadyAuthorized { .. } => ErrorCode::Conflict,
+        KeyFileError::Content { source: AuthorizedKeysError::AlreadyPresent(_), .. } => ErrorCode::Conflict,
         _ => ErrorCode::Failed,
     };
     Failure::new(code, error.to_string())

@@ -11,8 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use libp2p_identity::{Keypair, PeerId};
-use multiaddr::Protocol;
-use peerup_config::{ConfigFile, NodeConfig};
+use peerup_config::{ConfigEditor, ConfigFile, EditError, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PeerName};
 use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -112,19 +111,13 @@ impl App {
     /// Edits the config file and puts the result in force.
     pub(crate) async fn edit_config<T: Send + 'static>(
         self: &Arc<Self>,
-        edit: impl FnOnce(&ConfigFile) -> Result<T, peerup_config::EditError> + Send + 'static,
+        edit: impl FnOnce(&mut ConfigEditor) -> Result<T, EditError> + Send + 'static,
     ) -> Result<T, Failure> {
         let _one_at_a_time = self.edit.lock().await;
         let app = self.clone();
-        let done = blocking(move || {
-            let done = edit(&app.file).map_err(|error| edit_failure(&error))?;
-            let loaded = peerup_config::load_node(&app.path).map_err(config_failure)?;
-            Ok((done, loaded.config))
-        })
-        .await?;
-        let (value, config) = done;
-        self.put_in_force(config);
-        Ok(value)
+        let edited = blocking(move || app.file.edit(edit).map_err(|error| edit_failure(&error))).await?;
+        self.put_in_force(edited.config).await?;
+        Ok(edited.value)
     }
 
     /// Changes `authorized_keys` through the given closure, off the event loop.
@@ -146,7 +139,7 @@ impl App {
         }
         let name = wanted.unless_taken(|name| config.names.keys().any(|taken| taken.as_str() == name));
         let written = name.clone();
-        self.edit_config(move |file| file.set_name(&written, &peer)).await?;
+        self.edit_config(move |editor| editor.set_name(&written, peer)).await?;
         Ok(name)
     }
 
@@ -160,13 +153,13 @@ impl App {
         .await
     }
 
-    fn put_in_force(&self, config: NodeConfig) {
+    async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
         let config = Arc::new(config);
         self.config.store(config.clone());
         self.access.set_infra(infra(&config));
-        self.services.set(&config);
         self.plugins.set_config(&config);
-        self.node.set_relays(relays(&config));
+        self.node.set_relays(relays(&config)).await;
+        self.services.set(&config)
     }
 }
 
@@ -179,10 +172,7 @@ pub(crate) fn infra(config: &NodeConfig) -> HashSet<PeerId> {
 pub(crate) fn relays(config: &NodeConfig) -> Vec<RelayAddress> {
     let mut relays: Vec<RelayAddress> = Vec::new();
     for relay in &config.relays {
-        let mut address = relay.address().clone();
-        if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
-            address.pop();
-        }
+        let address = relay.dial_address();
         match relays.iter_mut().find(|known| known.peer == relay.peer()) {
             Some(known) => known.addresses.push(address),
             None => relays.push(RelayAddress { peer: relay.peer(), addresses: vec![address] }),
@@ -205,6 +195,6 @@ pub(crate) fn config_failure(error: peerup_config::ConfigError) -> Failure {
     Failure::new(ErrorCode::ConfigInvalid, error.to_string())
 }
 
-fn edit_failure(error: &peerup_config::EditError) -> Failure {
+fn edit_failure(error: &EditError) -> Failure {
     Failure::new(ErrorCode::Failed, error.to_string())
 }

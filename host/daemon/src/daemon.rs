@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use libp2p_identity::{Keypair, PeerId};
+use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{Client, InProcess};
 use peerup_config::{Loaded, NodeConfig};
 use peerup_engine::{Engine, EngineConfig};
@@ -128,7 +129,8 @@ impl Daemon {
             () = self.app.shutdown.cancelled() => {}
             () = reserved => {}
         }
-        let problems = status::problems(&self.app, &status::relays(&self.app));
+        let relays = status::relays(&self.app).await.unwrap_or_default();
+        let problems = status::problems(&self.app, &relays);
         let state = if problems.is_empty() { "ready".to_owned() } else { problems.join("; ") };
         notify::ready(&state);
         problems
@@ -189,7 +191,7 @@ async fn assemble(
     .map_err(|error| Failure::new(ErrorCode::Failed, format!("the plugin engine does not start: {error}")))?;
     let plugins = PluginSet::load(engine, &config).await;
     let protocols = ProtocolTable::default();
-    let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config);
+    let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
     let (node, inbound) = Node::start(network(options.mode, &config, &identity), access.policy(), protocols)
         .await
         .map_err(|error| start_failure(&error))?;
@@ -209,17 +211,34 @@ async fn assemble(
 fn network(mode: Mode, config: &NodeConfig, identity: &Keypair) -> peerup_net::NodeConfig {
     let relays = app::relays(config);
     match mode {
-        Mode::Client => peerup_net::NodeConfig::client(identity.clone(), relays),
-        Mode::Reachable => peerup_net::NodeConfig {
-            reserve: true,
-            ..peerup_net::NodeConfig::client(identity.clone(), relays)
+        Mode::Client => peerup_net::NodeConfig {
+            listen: any_port(&config.network.listen_addresses),
+            relays,
+            reserve: false,
+            ..peerup_net::NodeConfig::new(identity.clone())
         },
-        Mode::Daemon => peerup_net::NodeConfig {
+        Mode::Reachable | Mode::Daemon => peerup_net::NodeConfig {
             listen: config.network.listen_addresses.clone(),
             external: config.network.external_addresses.clone(),
-            ..peerup_net::NodeConfig::new(identity.clone(), relays)
+            relays,
+            ..peerup_net::NodeConfig::new(identity.clone())
         },
     }
+}
+
+/// The same transports and families on ports that nobody else has: a hole is punched from a listener's port.
+fn any_port(addresses: &[Multiaddr]) -> Vec<Multiaddr> {
+    addresses
+        .iter()
+        .map(|address| {
+            let part = |part| match part {
+                Protocol::Tcp(_) => Protocol::Tcp(0),
+                Protocol::Udp(_) => Protocol::Udp(0),
+                other => other,
+            };
+            address.iter().map(part).collect()
+        })
+        .collect()
 }
 
 fn start_failure(error: &StartError) -> Failure {

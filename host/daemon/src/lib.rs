@@ -22,7 +22,7 @@ pub use names::{Source, name_of, resolve};
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;
-use peerup_engine::PluginError;
+use peerup_engine::{HostError, PluginError};
 use peerup_model::{ErrorCode, Failure, PeerName};
 
 /// Characters of a peer id that make up a name where nobody gave one; the end differs, the beginning not.
@@ -48,16 +48,15 @@ pub(crate) fn name_from_id(peer: &PeerId) -> PeerName {
 
 /// Says what became of a plugin's call.
 pub(crate) fn plugin_failure(error: &PluginError) -> Failure {
-    use peerup_engine::GuestError;
     let code = match error {
         PluginError::Guest(guest) => match guest {
-            GuestError::Denied(_) => ErrorCode::Denied,
-            GuestError::NotFound(_) => ErrorCode::NotFound,
-            GuestError::Unreachable(_) | GuestError::Refused(_) => ErrorCode::Unreachable,
-            GuestError::TimedOut(_) => ErrorCode::TimedOut,
-            GuestError::Invalid(_) => ErrorCode::Invalid,
-            GuestError::Limit(_) => ErrorCode::Conflict,
-            _ => ErrorCode::Failed,
+            HostError::Denied(_) => ErrorCode::Denied,
+            HostError::NotFound(_) => ErrorCode::NotFound,
+            HostError::Unreachable(_) | HostError::Refused(_) => ErrorCode::Unreachable,
+            HostError::TimedOut(_) => ErrorCode::TimedOut,
+            HostError::Invalid(_) => ErrorCode::Invalid,
+            HostError::Limit(_) => ErrorCode::Conflict,
+            HostError::Closed(_) => ErrorCode::Failed,
         },
         _ => ErrorCode::Failed,
     };

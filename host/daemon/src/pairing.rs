@@ -8,5 +8,5 @@ mod joiner;
 mod relays;
 mod wire;
 
-pub(crate) use inviter::{Invites, OpenInvite, cancel, create, handle_joiner, outcome};
+pub(crate) use inviter::{Invites, cancel, create, handle_joiner, outcome};
 pub(crate) use joiner::join;

@@ -111,7 +111,9 @@ impl PluginSet {
     pub(crate) fn protocols(&self) -> BTreeMap<String, PluginName> {
         let mut protocols = BTreeMap::new();
         for (name, plugin) in self.active.iter().filter(|(_, plugin)| plugin.exports().inbound) {
-            for protocol in &plugin.manifest().protocols {
+            // A pattern stands for services, which have routes of their own.
+            let named = plugin.manifest().protocols.iter().filter(|protocol| !protocol.contains('*'));
+            for protocol in named {
                 if plugin.grants().allows_protocol(name.as_str(), protocol) {
                     protocols.insert(protocol.clone(), name.clone());
                 }
@@ -162,7 +164,7 @@ fn describe(name: &PluginName, plugin: &Plugin) -> PluginInfo {
         traps: stats.traps,
         denials: stats.denials,
         bytes: stats.bytes_in + stats.bytes_out,
-        grants: serde_json::to_value(plugin.grants()).unwrap_or_default(),
+        grants: serde_json::to_value(plugin.grants().as_ref()).unwrap_or_default(),
         ..describe_manifest(name, Some(plugin.manifest()))
     }
 }
@@ -308,6 +310,8 @@ pub(crate) fn open_failure(app: &App, peer: &PeerId, protocol: &str, error: &Ope
     let shown = app.display(peer);
     let service = protocol.strip_prefix("/peerup/").and_then(|rest| rest.strip_suffix("/1.0.0"));
     match error {
+        OpenError::NotListed { .. } => Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
+            .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")),
         OpenError::NotAuthorized { .. } => Failure::new(ErrorCode::Denied, format!("{shown}: {error}")).with_hint(
             format!("let the other side run: peerup auth add {}", app.peer_id()),
         ),

@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+
 use arc_swap::ArcSwap;
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;
 use peerup_engine::InboundRequest;
-use peerup_model::{Grants, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol};
-use peerup_net::{InboundStream, ProtocolTable};
+use peerup_model::{
+    ErrorCode, Failure, Grants, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol,
+};
+use peerup_net::{Audience, InboundStream, ProtocolTable, RegisterError};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{app::App, pairing, plugins::duplex_of};
@@ -43,14 +46,21 @@ impl ServiceTable {
         protocols: ProtocolTable,
         plugin_protocols: BTreeMap<String, PluginName>,
         config: &NodeConfig,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
+        let register = |protocol: &str| {
+            protocols.register(protocol, Audience::Members).map_err(|error| register_failure(&error))
+        };
+        register(INVITE_PROTOCOL)?;
+        for protocol in plugin_protocols.keys() {
+            register(protocol)?;
+        }
         let table = Self { protocols, routes: ArcSwap::default(), plugin_protocols };
-        table.set(config);
-        table
+        table.set(config)?;
+        Ok(table)
     }
 
     /// Puts the services of a config in force. Streams that are open stay open.
-    pub(crate) fn set(&self, config: &NodeConfig) {
+    pub(crate) fn set(&self, config: &NodeConfig) -> Result<(), Failure> {
         let enabled = config.services.iter().filter(|(_, entry)| entry.enabled);
         let services: BTreeMap<String, Route> = enabled
             .map(|(name, entry)| {
@@ -62,15 +72,24 @@ impl ServiceTable {
                 (service_protocol(name), route)
             })
             .collect();
-        let names = services.values().map(|route| route.service.clone()).collect::<Vec<_>>();
-        self.routes.store(Arc::new(Routes { services }));
-        self.protocols.set_services(names);
-        self.protocols.set_plugin_protocols(self.plugin_protocols.keys().cloned());
+        let before = self.routes.swap(Arc::new(Routes { services: services.clone() }));
+        for gone in before.services.keys().filter(|protocol| !services.contains_key(*protocol)) {
+            self.protocols.unregister(gone);
+        }
+        for (_, route) in services.iter().filter(|(protocol, _)| !before.services.contains_key(*protocol)) {
+            self.protocols.register_service(&route.service).map_err(|error| register_failure(&error))?;
+        }
+        Ok(())
     }
 
     fn route(&self, protocol: &str) -> Option<Route> {
         self.routes.load().services.get(protocol).cloned()
     }
+}
+
+fn register_failure(error: &RegisterError) -> Failure {
+    Failure::new(ErrorCode::Conflict, error.to_string())
+        .with_hint("disable a service that is not needed: peerup service disable NAME")
 }
 
 /// Hands inbound streams to plugins until the network ends or the node shuts down.
@@ -97,7 +116,7 @@ pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStre
 }
 
 async fn handle(app: &Arc<App>, inbound: InboundStream) {
-    let protocol = inbound.protocol.clone();
+    let protocol = inbound.protocol.to_string();
     if protocol == INVITE_PROTOCOL {
         pairing::handle_joiner(app, inbound).await;
         return;
@@ -111,7 +130,7 @@ async fn handle(app: &Arc<App>, inbound: InboundStream) {
 /// Checks again who is asking (the gate did already), then gives the stream to the plugin.
 async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String> {
     let peer = inbound.peer;
-    let route = app.services.route(&inbound.protocol);
+    let route = app.services.route(inbound.protocol.as_ref());
     let plugin = match &route {
         Some(route) => {
             if !may_use(app, &peer, &route.service) {
@@ -120,7 +139,7 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String>
             }
             route.plugin.clone()
         }
-        None => match app.services.plugin_protocols.get(&inbound.protocol) {
+        None => match app.services.plugin_protocols.get(inbound.protocol.as_ref()) {
             Some(plugin) => plugin.clone(),
             None => {
                 inbound.stream.reset();
@@ -133,7 +152,7 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String>
         return Err(format!("the plugin {plugin} is not active"));
     };
     let request = InboundRequest {
-        protocol: inbound.protocol.clone(),
+        protocol: inbound.protocol.to_string(),
         service: route.map(|route| (route.service, route.local_address)),
         peer: app.plugins.peer_ref(&peer),
         extra_grants: Grants::default(),

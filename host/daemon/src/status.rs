@@ -3,8 +3,8 @@
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{AuthEntry, ConnectionInfo, PeerInfo, RelayInfo, ServiceInfo, StatusInfo};
-use peerup_model::{PathKind, service_protocol};
-use peerup_net::{ConnSnapshot, PeerSnapshot};
+use peerup_model::{ErrorCode, Failure, PathKind, service_protocol};
+use peerup_net::{ConnSnapshot, NodeSnapshot, PeerSnapshot};
 use peerup_trust::{MemberRole, Role};
 
 use crate::app::App;
@@ -12,21 +12,21 @@ use crate::app::App;
 /// A peer that answered within this many seconds is connected; an open socket alone is not.
 const CONNECTED_WITHIN_SECONDS: u64 = 30;
 
-pub(crate) fn status(app: &App) -> StatusInfo {
+pub(crate) async fn status(app: &App) -> Result<StatusInfo, Failure> {
     let config = app.config();
-    let snapshot = app.node.snapshot();
-    let relays: Vec<RelayInfo> = relays(app);
+    let snapshot = snapshot(app).await?;
+    let relays: Vec<RelayInfo> = relays(app).await?;
     let (relayed, direct): (Vec<&Multiaddr>, Vec<&Multiaddr>) = snapshot
-        .listen_addresses
+        .listen
         .iter()
         .partition(|address| address.iter().any(|part| matches!(part, Protocol::P2pCircuit)));
     let text = |addresses: Vec<&Multiaddr>| addresses.into_iter().map(ToString::to_string).collect();
-    StatusInfo {
+    Ok(StatusInfo {
         peer_id: app.peer_id().to_base58(),
         name: config.name.as_ref().map(ToString::to_string),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: app.started.elapsed().as_secs(),
-        connected_peers: peers(app, false).len(),
+        connected_peers: peers(app, false).await?.len(),
         listen_addresses: text(direct),
         relay_addresses: text(relayed),
         services_count: config.services.values().filter(|service| service.enabled).count(),
@@ -34,7 +34,11 @@ pub(crate) fn status(app: &App) -> StatusInfo {
         config: app.config_path().display().to_string(),
         problems: problems(app, &relays),
         relays,
-    }
+    })
+}
+
+async fn snapshot(app: &App) -> Result<NodeSnapshot, Failure> {
+    app.node.snapshot().await.map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))
 }
 
 /// Returns what stands in the way of being fully up.
@@ -58,9 +62,9 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
     problems
 }
 
-pub(crate) fn relays(app: &App) -> Vec<RelayInfo> {
-    let snapshot = app.node.snapshot();
-    snapshot
+pub(crate) async fn relays(app: &App) -> Result<Vec<RelayInfo>, Failure> {
+    let snapshot = snapshot(app).await?;
+    let relays = snapshot
         .relays
         .iter()
         .map(|relay| RelayInfo {
@@ -71,7 +75,8 @@ pub(crate) fn relays(app: &App) -> Vec<RelayInfo> {
             state: relay.state.clone(),
             last_error: relay.last_error.clone(),
         })
-        .collect()
+        .collect();
+    Ok(relays)
 }
 
 pub(crate) fn services(app: &App) -> Vec<ServiceInfo> {
@@ -90,8 +95,8 @@ pub(crate) fn services(app: &App) -> Vec<ServiceInfo> {
 }
 
 /// Returns the peers that answered lately; with `all`, every peer with a connection or an entry.
-pub(crate) fn peers(app: &App, all: bool) -> Vec<PeerInfo> {
-    let snapshot = app.node.snapshot();
+pub(crate) async fn peers(app: &App, all: bool) -> Result<Vec<PeerInfo>, Failure> {
+    let snapshot = snapshot(app).await?;
     let mut list: Vec<PeerInfo> = snapshot
         .peers
         .iter()
@@ -107,7 +112,7 @@ pub(crate) fn peers(app: &App, all: bool) -> Vec<PeerInfo> {
         }
     }
     list.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
-    list
+    Ok(list)
 }
 
 fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {

@@ -7,7 +7,9 @@ mod actor;
 mod behaviour;
 mod book;
 mod command;
+mod describe;
 mod dial;
+mod listen;
 mod relays;
 
 use std::{

@@ -57,7 +57,7 @@ fn invalid(error: impl std::fmt::Display) -> Refusal {
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(status::status(&app)))
+    Ok(format.answer(status::status(&app).await?))
 }
 
 pub(super) async fn services(State(app): State<Arc<App>>, format: Format) -> Answer {
@@ -71,13 +71,13 @@ pub(super) async fn expose(
 ) -> Answer {
     let name: ServiceName = request.name.parse().map_err(invalid)?;
     peerup_config::check_host_port(&request.local_address).map_err(invalid)?;
-    app.edit_config(move |file| file.set_service(&name, &request.local_address)).await?;
+    app.edit_config(move |editor| editor.set_service(&name, &request.local_address, true)).await?;
     Ok(format.answer(done("exposed")))
 }
 
 pub(super) async fn unexpose(State(app): State<Arc<App>>, format: Format, Path(name): Path<String>) -> Answer {
     let name = known_service(&app, &name)?;
-    app.edit_config(move |file| file.remove_service(&name)).await?;
+    app.edit_config(move |editor| editor.remove_service(&name)).await?;
     Ok(format.answer(done("unexposed")))
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn switch_service(
     JsonBody(update): JsonBody<ServiceUpdate>,
 ) -> Answer {
     let name = known_service(&app, &name)?;
-    app.edit_config(move |file| file.set_service_enabled(&name, update.enabled)).await?;
+    app.edit_config(move |editor| editor.set_service_enabled(&name, update.enabled)).await?;
     Ok(format.answer(done(if update.enabled { "enabled" } else { "disabled" })))
 }
 
@@ -105,7 +105,7 @@ fn known_service(app: &App, name: &str) -> Result<ServiceName, Failure> {
 
 pub(super) async fn peers(State(app): State<Arc<App>>, format: Format, request: Request) -> Answer {
     let all = request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "all=true");
-    Ok(format.answer(status::peers(&app, all)))
+    Ok(format.answer(status::peers(&app, all).await?))
 }
 
 pub(super) async fn auth(State(app): State<Arc<App>>, format: Format) -> Answer {
@@ -148,7 +148,7 @@ pub(super) async fn deauthorize(State(app): State<Arc<App>>, format: Format, Pat
 }
 
 pub(super) async fn relays(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(status::relays(&app)))
+    Ok(format.answer(status::relays(&app).await?))
 }
 
 pub(super) async fn add_relay(
@@ -157,7 +157,7 @@ pub(super) async fn add_relay(
     JsonBody(request): JsonBody<RelayRequest>,
 ) -> Answer {
     let address = relay_address(&request.address)?;
-    app.edit_config(move |file| file.add_relay(&address)).await?;
+    app.edit_config(move |editor| editor.add_relay(&address)).await?;
     Ok(format.answer(done("added")))
 }
 
@@ -167,18 +167,17 @@ pub(super) async fn remove_relay(
     JsonBody(request): JsonBody<RelayRequest>,
 ) -> Answer {
     let address = relay_address(&request.address)?;
-    let removed = app.edit_config(move |file| file.remove_relay(&address)).await?;
-    if !removed {
+    if !app.config().relays.contains(&address) {
         return Err(Failure::new(ErrorCode::NotFound, format!("{} is not among the relays", request.address))
             .with_hint("see them with: peerup relay list")
             .into());
     }
+    app.edit_config(move |editor| editor.remove_relay(&address)).await?;
     Ok(format.answer(done("removed")))
 }
 
-fn relay_address(text: &str) -> Result<multiaddr::Multiaddr, Refusal> {
-    let address: RelayAddress = text.parse().map_err(invalid)?;
-    Ok(address.address().clone())
+fn relay_address(text: &str) -> Result<RelayAddress, Refusal> {
+    text.parse().map_err(invalid)
 }
 
 pub(super) async fn resolve(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{Path, Request, State},
+    extract::{FromRequest, Path, Request, State},
     http::Uri,
     response::Response,
 };
@@ -125,8 +125,7 @@ pub(super) async fn connect(
     request: Request,
 ) -> Result<Response, Refusal> {
     let follow = uri.query().unwrap_or_default().split('&').any(|pair| pair == "follow=true");
-    let JsonBody(request): JsonBody<ConnectRequest> =
-        axum::extract::FromRequest::from_request(request, &app).await?;
+    let JsonBody(request) = JsonBody::<ConnectRequest>::from_request(request, &app).await?;
     if !follow {
         return routes::connect(&app, request, format).await;
     }

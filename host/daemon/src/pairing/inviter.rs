@@ -13,7 +13,10 @@ use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{InviteInfo, InviteOutcome, InviteRequest};
 use peerup_model::{ErrorCode, Failure, PeerName, ServiceName};
 use peerup_net::{InboundStream, PeerStream};
-use peerup_trust::{AdmitRequest, Entry, Invite, InviteRelay, Inviter, MAX_INVITE_RELAYS, Paired, Refusal, Token};
+use peerup_trust::{
+    AdmitRequest, Entry, Invite, InviteRelay, Inviter, MAX_INVITE_RELAYS, Paired, Refusal, Token, fresh_nonce,
+    timestamp_to_minutes,
+};
 use tokio::sync::watch;
 
 use super::{relays, wire};
@@ -81,16 +84,16 @@ pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<Inv
     }
     let expires = Timestamp::now() + ttl;
     let token = Token::generate()
-        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the system gives no randomness: {error}")))?;
+        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     let (entries, relay_peers, mut notes) = meeting_places(app).await?;
-    let invite = Invite::new(token.clone(), own_key(app)?, expires, entries)
+    let invite = Invite::new(token.clone(), own_key(app)?, timestamp_to_minutes(expires), entries)
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("the invite cannot be made: {error}")))?;
     let one_time = invite.one_time_keypair().public().to_peer_id();
     app.access.admit_pairing(one_time, expires + REMEMBERED);
     let until = invite.expires_minutes();
     let mut reached = 0_usize;
     for relay in &relay_peers {
-        let circuit = AdmitRequest::Circuit { peer: one_time, until_minutes: until };
+        let circuit = AdmitRequest::Circuit { peer: one_time, until };
         match relays::ask(app, *relay, &circuit).await {
             Ok(()) => reached += 1,
             Err(note) => notes.push(note),
@@ -177,14 +180,16 @@ async fn serve(
         return Err(format!("a joiner was told: {refusal}"));
     }
     let hello = wire::receive(stream).await.map_err(|error| error.to_string())?;
-    let mut nonce = [0_u8; 32];
-    getrandom::fill(&mut nonce).map_err(|error| error.to_string())?;
-    let machine = Inviter::new(&invite.token, app.peer_id(), one_time, &invite.own_name, nonce);
+    let nonce = fresh_nonce().map_err(|error| error.to_string())?;
+    let own = own_key(app).map_err(|failure| failure.to_string())?;
+    let machine = Inviter::new(invite.token.clone(), own, one_time, &invite.own_name, nonce);
     let (awaiting, joiner, answer) = match machine.handle_hello(&hello) {
         Ok(accepted) => accepted,
         Err(error) => {
-            let _ = wire::send(stream, &Refusal::Proof.encode()).await;
-            finish(stream).await;
+            if let Some(refusal) = error.refusal() {
+                let _ = wire::send(stream, &refusal.encode()).await;
+                finish(stream).await;
+            }
             return Err(error.to_string());
         }
     };
@@ -243,7 +248,7 @@ async fn write_joiner(app: &Arc<App>, invite: &OpenInvite, joiner: &Paired) -> R
 }
 
 async fn enroll(app: &App, invite: &OpenInvite, joiner: &Paired, name: &PeerName) -> Vec<String> {
-    let request = AdmitRequest::Enroll { peer: joiner.peer, name: name.to_string() };
+    let request = AdmitRequest::Enroll { peer: joiner.peer, name: Some(name.clone()) };
     let asked = invite.relays.iter().map(|relay| relays::ask(app, *relay, &request));
     futures::future::join_all(asked).await.into_iter().filter_map(Result::err).collect()
 }
@@ -318,14 +323,14 @@ async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>
         if !matches!(reserved.await, Ok(Ok(_))) {
             notes.push("no relay holds a reservation for this node, see: peerup status".to_owned());
         }
-        let snapshot = app.node.snapshot();
+        let snapshot = snapshot(app).await?;
         for relay in snapshot.relays.iter().filter(|relay| relay.reserved) {
             let address = configured
                 .iter()
                 .find(|known| known.peer == relay.peer)
                 .and_then(|known| known.addresses.first());
             if let Some(address) = address.filter(|_| entries.len() < MAX_INVITE_RELAYS) {
-                match InviteRelay::new(&relay.peer, address.clone()) {
+                match InviteRelay::from_address(&address.clone().with(Protocol::P2p(relay.peer))) {
                     Ok(entry) => {
                         entries.push(entry);
                         peers.push(relay.peer);
@@ -335,8 +340,8 @@ async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>
             }
         }
     }
-    if let Some(address) = own_address(app).filter(|_| entries.len() < MAX_INVITE_RELAYS) {
-        entries.extend(InviteRelay::new(&app.peer_id(), address).ok());
+    if let Some(address) = own_address(app).await?.filter(|_| entries.len() < MAX_INVITE_RELAYS) {
+        entries.extend(InviteRelay::new(own_key(app)?, address).ok());
     }
     if entries.is_empty() {
         let hint = if notes.is_empty() { "add a relay with: peerup relay add".to_owned() } else { notes.join("\n") };
@@ -348,10 +353,14 @@ async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>
 
 /// Returns the address under which another machine is most likely to reach this one directly. Loopback
 /// serves two nodes on one machine that has nothing else.
-fn own_address(app: &App) -> Option<Multiaddr> {
-    let snapshot = app.node.snapshot();
-    let external = snapshot.external_addresses.iter().filter(|address| !is_relayed(address));
-    external.chain(&snapshot.listen_addresses).filter(|address| !is_relayed(address)).min_by_key(rank).cloned()
+async fn own_address(app: &App) -> Result<Option<Multiaddr>, Failure> {
+    let snapshot = snapshot(app).await?;
+    let own = snapshot.external.iter().chain(&snapshot.listen).filter(|address| !is_relayed(address));
+    Ok(own.min_by_key(rank).cloned())
+}
+
+async fn snapshot(app: &App) -> Result<peerup_net::NodeSnapshot, Failure> {
+    app.node.snapshot().await.map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))
 }
 
 fn is_relayed(address: &Multiaddr) -> bool {

@@ -5,11 +5,12 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 use libp2p_identity::{Keypair, PeerId};
-use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{JoinOutcome, JoinRequest};
 use peerup_model::{ErrorCode, Failure, INVITE_PROTOCOL, PathPolicy, PeerName};
 use peerup_net::{Node, NodeConfig, OpenError, PeerStream, PolicyHandle, ProtocolTable, RelayAddress};
-use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, Invite, InviteError, Joiner, Paired, Refusal};
+use peerup_trust::{
+    AccessPolicy, AuthorizedKeys, Entry, Invite, InviteError, Joiner, Paired, PairingError, Refusal, fresh_nonce,
+};
 
 use super::wire;
 use crate::app::App;
@@ -40,13 +41,17 @@ pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOut
 async fn meet(invite: &Invite, identity: &Keypair, own_name: &str) -> Result<Paired, Failure> {
     let inviter = invite.inviter_peer();
     let relays = relay_addresses(invite);
-    let config = NodeConfig::client(invite.one_time_keypair(), relays.clone());
+    let config = NodeConfig {
+        relays: relays.clone(),
+        reserve: false,
+        ..NodeConfig::new(invite.one_time_keypair())
+    };
     let policy = one_time_policy(inviter, &relays)?;
     let (node, _inbound) = Node::start(config, policy, ProtocolTable::default())
         .await
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("the pairing cannot start: {error}")))?;
     for entry in invite.relays().iter().filter(|entry| entry.peer() == inviter) {
-        node.add_address(inviter, entry.address().clone());
+        node.add_address(inviter, entry.address().clone()).await;
     }
     let met = async {
         let mut stream = node
@@ -66,8 +71,7 @@ async fn exchange(
     identity: &Keypair,
     own_name: &str,
 ) -> Result<Paired, Failure> {
-    let mut nonce = [0_u8; 32];
-    getrandom::fill(&mut nonce).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let nonce = fresh_nonce().map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     let (machine, hello) = Joiner::start(invite, identity, own_name, nonce)
         .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     // A refusal may have come, and the stream be half gone, before the hello is out: the answer tells more.
@@ -76,12 +80,10 @@ async fn exchange(
         Ok(answer) => answer,
         Err(error) => return Err(broken(&sent.err().unwrap_or(error))),
     };
-    if let Ok(refusal) = Refusal::decode(&answer) {
-        return Err(refused(refusal));
-    }
-    let (paired, ack) = machine.handle_answer(&answer).map_err(|error| {
-        Failure::new(ErrorCode::Denied, format!("the other side did not prove that it made this code: {error}"))
-            .with_hint("ask for a new code, over a channel that you trust")
+    let (paired, ack) = machine.handle_answer(&answer).map_err(|error| match error {
+        PairingError::Refused(refusal) => refused(refusal),
+        error => Failure::new(ErrorCode::Denied, error.to_string())
+            .with_hint("ask for a new code, over a channel that you trust"),
     })?;
     wire::send(stream, &ack).await.map_err(|error| broken(&error))?;
     let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
@@ -93,11 +95,11 @@ async fn exchange(
 
 /// Writes the inviter into `authorized_keys` and `names:`, and the relays into the config.
 async fn write_down(app: &Arc<App>, invite: &Invite, paired: Paired) -> Result<JoinOutcome, Failure> {
-    let relays: Vec<Multiaddr> = invite
+    let relays: Vec<peerup_config::RelayAddress> = invite
         .relays()
         .iter()
         .filter(|entry| entry.peer() != invite.inviter_peer())
-        .map(|entry| entry.address().clone().with(Protocol::P2p(entry.peer())))
+        .filter_map(|entry| entry.full_address().to_string().parse().ok())
         .collect();
     let wanted = paired.name.clone().unwrap_or_else(|| crate::name_from_id(&paired.peer));
     if !app.access.members().contains(&paired.peer) {
@@ -107,15 +109,9 @@ async fn write_down(app: &Arc<App>, invite: &Invite, paired: Paired) -> Result<J
     }
     let name = app.write_name(wanted, paired.peer).await?;
     let written = relays.clone();
-    app.edit_config(move |file| {
-        for relay in &written {
-            file.add_relay(relay)?;
-        }
-        Ok(())
-    })
-    .await?;
+    app.edit_config(move |editor| written.iter().try_for_each(|relay| editor.add_relay(relay).map(drop))).await?;
     for entry in invite.relays().iter().filter(|entry| entry.peer() == paired.peer) {
-        app.node.add_address(paired.peer, entry.address().clone());
+        app.node.add_address(paired.peer, entry.address().clone()).await;
     }
     tracing::info!(peer = %paired.peer, %name, "paired");
     Ok(JoinOutcome {
@@ -140,7 +136,7 @@ fn one_time_policy(inviter: PeerId, relays: &[RelayAddress]) -> Result<PolicyHan
     let mut keys = AuthorizedKeys::default();
     keys.add(Entry::new(inviter)).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     let infra: HashSet<PeerId> = relays.iter().map(|relay| relay.peer).collect();
-    Ok(PolicyHandle::new(AccessPolicy::builder().authorized(&keys).infra(infra).gating(true).build()))
+    Ok(PolicyHandle::new(AccessPolicy::new(&keys).with_infra(infra)))
 }
 
 fn own_name(app: &App, given: Option<&str>) -> Result<String, Failure> {
@@ -177,7 +173,7 @@ fn refused(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::Used => Failure::new(ErrorCode::Denied, "this invite code was used already"),
         Refusal::Expired => Failure::new(ErrorCode::TimedOut, "this invite code has expired or was cancelled"),
-        Refusal::Proof => Failure::new(ErrorCode::Denied, "the inviter did not accept the proof of this code"),
+        Refusal::WrongProof => Failure::new(ErrorCode::Denied, "the inviter did not accept the proof of this code"),
         _ => Failure::new(ErrorCode::Failed, "the inviter could not write this node down; see its log"),
     }
     .with_hint("ask for a new one: peerup invite, on the other machine")

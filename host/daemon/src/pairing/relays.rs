@@ -37,9 +37,7 @@ pub(super) async fn ask(app: &App, relay: PeerId, request: &AdmitRequest) -> Res
         AdmitResponse::Refused(reason) => {
             let todo = match request {
                 AdmitRequest::Enroll { peer, .. } => format!("on the relay, run: relay-server authorize {peer}"),
-                AdmitRequest::Circuit { .. } => {
-                    format!("on the relay, run: relay-server authorize {}", app.peer_id())
-                }
+                _ => format!("on the relay, run: relay-server authorize {}", app.peer_id()),
             };
             Err(format!("the relay {shown} refused: {reason}; {todo}"))
         }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,11 +14,9 @@ use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{
         ConnectedPoint,
-        transport::{ListenerId, PortUse, TransportError as ListenError},
+        transport::{ListenerId, PortUse},
     },
-    identify,
-    multiaddr::Protocol,
-    ping,
+    identify, ping,
     relay::client,
     swarm::{
         ConnectionId, SwarmEvent,
@@ -37,7 +34,9 @@ use super::{
     behaviour::{NodeBehaviour, NodeBehaviourEvent},
     book::Book,
     command::NodeCommand,
+    describe,
     dial::{DialContext, Dials},
+    listen::listen,
     relays::{RelayChange, Relays},
 };
 use crate::{
@@ -47,7 +46,7 @@ use crate::{
     gate::{Gate, GateCounters},
     policy::PolicyHandle,
     protocols::ProtocolTable,
-    snapshot::{CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerSnapshot},
+    snapshot::{CircuitLimit, NodeEvent, NodeSnapshot, NodeStatus},
     streams::{InboundStream, Streams, StreamsHandle},
     transport::swarm_with,
     warm,
@@ -525,70 +524,13 @@ impl NodeActor {
     }
 
     fn snapshot(&self) -> NodeSnapshot {
-        let mut known = self.streams.peers();
-        known.sort_unstable();
-        let peers = known
-            .into_iter()
-            .map(|peer| PeerSnapshot {
-                peer,
-                agent: self.agents.get(&peer).cloned(),
-                connections: self
-                    .streams
-                    .connections(&peer)
-                    .iter()
-                    .map(|conn| ConnSnapshot {
-                        path: conn.path(),
-                        address: conn.address().clone(),
-                        rtt: conn.rtt(),
-                        last_answer: conn.last_answer().map(|at| at.elapsed()),
-                        age: conn.opened().elapsed(),
-                        streams: conn.streams(),
-                        bytes_in: conn.bytes_in(),
-                        bytes_out: conn.bytes_out(),
-                    })
-                    .collect(),
-            })
-            .collect();
         NodeSnapshot {
             peer_id: *self.swarm.local_peer_id(),
             listen: self.swarm.listeners().cloned().collect(),
             external: self.swarm.external_addresses().cloned().collect(),
             relays: self.relays.snapshot(Instant::now()),
-            peers,
+            peers: describe::peers(&self.streams, &self.agents),
         }
-    }
-}
-
-fn listen(swarm: &mut Swarm<NodeBehaviour>, address: Multiaddr) -> Result<ListenerId, StartError> {
-    if is_taken(&address) {
-        return Err(StartError::AddressInUse { address });
-    }
-    swarm.listen_on(address.clone()).map_err(|error| match error {
-        ListenError::Other(error) if is_address_in_use(&error) => StartError::AddressInUse { address },
-        error => StartError::Listen {
-            reason: root_cause(&error),
-            address,
-        },
-    })
-}
-
-fn is_address_in_use(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::AddrInUse || root_cause(error).contains("in use")
-}
-
-/// Whether a TCP port is taken. libp2p shares its ports for hole punching, so two nodes of one user would get the
-/// same port without an error; a socket that does not share finds out.
-fn is_taken(address: &Multiaddr) -> bool {
-    let mut parts = address.iter();
-    let ip = match parts.next() {
-        Some(Protocol::Ip4(ip)) => ip.into(),
-        Some(Protocol::Ip6(ip)) => ip.into(),
-        _ => return false,
-    };
-    match parts.next() {
-        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind(SocketAddr::new(ip, port))
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse),
-        _ => false,
     }
 }
 
