@@ -340,11 +340,11 @@ pub struct PluginInfo {
     /// Why it failed, if it did.
     pub reason: Option<String>,
     /// Instances alive now.
-    pub instances: u64,
+    pub instances: usize,
     /// Instances made since the start.
     pub instances_total: u64,
     /// Tunnels that run spliced in the host now, with no instance.
-    pub tunnels: u64,
+    pub tunnels: usize,
     /// Tunnels since the start.
     pub tunnels_total: u64,
     /// Instances that trapped.

@@ -50,12 +50,26 @@ impl AccessControl {
         let file = KeyFile::new(path.clone());
         let stamp = stamp(&path);
         let keys = file.load_or_empty().map_err(|error| {
-            Failure::new(ErrorCode::ConfigInvalid, error.to_string())
-                .with_hint(format!("look at it with: peerup auth validate {}", path.display()))
+            Failure::new(ErrorCode::ConfigInvalid, error.to_string()).with_hint(format!(
+                "look at it with: peerup auth validate {}",
+                path.display()
+            ))
         })?;
-        let parts = Parts { keys, stamp, problem: None, infra, pairing: HashMap::new(), gating };
+        let parts = Parts {
+            keys,
+            stamp,
+            problem: None,
+            infra,
+            pairing: HashMap::new(),
+            gating,
+        };
         let policy = PolicyHandle::new(parts.policy());
-        Ok(Self { file, path, policy, parts: Mutex::new(parts) })
+        Ok(Self {
+            file,
+            path,
+            policy,
+            parts: Mutex::new(parts),
+        })
     }
 
     /// Returns the handle that the gate watches.
@@ -145,7 +159,9 @@ impl AccessControl {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Parts> {
         // A panic while the lock is held leaves parts that are each whole.
-        self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.parts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -169,7 +185,10 @@ fn stamp(path: &std::path::Path) -> Option<Stamp> {
 
 fn edit_failure(error: &KeyFileError) -> Failure {
     let code = match error {
-        KeyFileError::Content { source: AuthorizedKeysError::AlreadyPresent(_), .. } => ErrorCode::Conflict,
+        KeyFileError::Content {
+            source: AuthorizedKeysError::AlreadyPresent(_),
+            ..
+        } => ErrorCode::Conflict,
         _ => ErrorCode::Failed,
     };
     Failure::new(code, error.to_string())

@@ -17,7 +17,8 @@ use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::AccessControl, names, pairing::Invites, plugins::PluginSet, proxies::Proxies, services::ServiceTable,
+    access::AccessControl, names, pairing::Invites, plugins::PluginSet, proxies::Proxies,
+    services::ServiceTable,
 };
 
 /// Everything that lives as long as the node.
@@ -132,14 +133,19 @@ impl App {
     }
 
     /// Writes a name for a peer, with `-2` and so on where another peer has it, and returns the name.
-    pub(crate) async fn write_name(self: &Arc<Self>, wanted: PeerName, peer: PeerId) -> Result<PeerName, Failure> {
+    pub(crate) async fn write_name(
+        self: &Arc<Self>,
+        wanted: PeerName,
+        peer: PeerId,
+    ) -> Result<PeerName, Failure> {
         let config = self.config();
         if let Some(name) = names::name_of(&config, &peer) {
             return Ok(name.clone());
         }
         let name = wanted.unless_taken(|name| config.names.keys().any(|taken| taken.as_str() == name));
         let written = name.clone();
-        self.edit_config(move |editor| editor.set_name(&written, peer)).await?;
+        self.edit_config(move |editor| editor.set_name(&written, peer))
+            .await?;
         Ok(name)
     }
 
@@ -175,7 +181,10 @@ pub(crate) fn relays(config: &NodeConfig) -> Vec<RelayAddress> {
         let address = relay.dial_address();
         match relays.iter_mut().find(|known| known.peer == relay.peer()) {
             Some(known) => known.addresses.push(address),
-            None => relays.push(RelayAddress { peer: relay.peer(), addresses: vec![address] }),
+            None => relays.push(RelayAddress {
+                peer: relay.peer(),
+                addresses: vec![address],
+            }),
         }
     }
     relays
@@ -185,9 +194,12 @@ pub(crate) fn relays(config: &NodeConfig) -> Vec<RelayAddress> {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(ErrorCode::Failed, format!("a task ended early: {error}"))))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Failure::new(
+            ErrorCode::Failed,
+            format!("a task ended early: {error}"),
+        ))
+    })
 }
 
 /// Turns a config that does not hold into what people and programs are told.

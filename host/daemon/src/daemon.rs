@@ -82,10 +82,14 @@ impl Daemon {
         let mut endpoint_kept = None;
         if let Some((endpoint, listener)) = endpoint {
             let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
-            app.tasks.spawn(http::serve(listener, router, app.shutdown.clone()));
+            app.tasks
+                .spawn(http::serve(listener, router, app.shutdown.clone()));
             endpoint_kept = Some(endpoint);
         }
-        Ok(Self { app, endpoint: endpoint_kept })
+        Ok(Self {
+            app,
+            endpoint: endpoint_kept,
+        })
     }
 
     /// Returns this node's peer id.
@@ -95,7 +99,9 @@ impl Daemon {
 
     /// Returns the socket's path, where there is one.
     pub fn socket(&self) -> Option<PathBuf> {
-        self.endpoint.as_ref().map(|endpoint| endpoint.socket().to_owned())
+        self.endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.socket().to_owned())
     }
 
     /// Returns a client of this node's API that needs no socket.
@@ -131,7 +137,11 @@ impl Daemon {
         }
         let relays = status::relays(&self.app).await.unwrap_or_default();
         let problems = status::problems(&self.app, &relays);
-        let state = if problems.is_empty() { "ready".to_owned() } else { problems.join("; ") };
+        let state = if problems.is_empty() {
+            "ready".to_owned()
+        } else {
+            problems.join("; ")
+        };
         notify::ready(&state);
         problems
     }
@@ -150,9 +160,12 @@ impl Daemon {
         app.shutdown.cancel();
         app.tasks.close();
         let drain = app.config().daemon.drain_timeout;
-        app.plugins.engine().splices().drain(drain).await;
+        app.plugins.engine().shut_down(drain).await;
         if tokio::time::timeout(CLOSE_TIME, app.tasks.wait()).await.is_err() {
-            tracing::warn!(left = app.tasks.len(), "some tasks did not end in time and are dropped");
+            tracing::warn!(
+                left = app.tasks.len(),
+                "some tasks did not end in time and are dropped"
+            );
         }
         app.node.shutdown().await;
         drop(self.endpoint);
@@ -167,7 +180,8 @@ async fn load(options: &DaemonOptions) -> Result<Loaded<NodeConfig>, Failure> {
 async fn load_identity(config: &NodeConfig) -> Result<Keypair, Failure> {
     let path = config.key_file.clone();
     app::blocking(move || {
-        peerup_trust::load_identity(&path).map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))
+        peerup_trust::load_identity(&path)
+            .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))
     })
     .await
 }
@@ -184,17 +198,26 @@ async fn assemble(
     let access = Arc::new(app::blocking(move || AccessControl::load(keys, infra, gating)).await?);
     let engine = Engine::new(EngineConfig {
         cache_dir: Some(plugins::cache_dir(&config, folder)),
-        idle_timeout: config.tunnels.idle_timeout,
-        write_timeout: config.tunnels.write_timeout,
+        tunnel_idle: config.tunnels.idle_timeout,
+        tunnel_write: config.tunnels.write_timeout,
         ..EngineConfig::default()
     })
-    .map_err(|error| Failure::new(ErrorCode::Failed, format!("the plugin engine does not start: {error}")))?;
+    .map_err(|error| {
+        Failure::new(
+            ErrorCode::Failed,
+            format!("the plugin engine does not start: {error}"),
+        )
+    })?;
     let plugins = PluginSet::load(engine, &config).await;
     let protocols = ProtocolTable::default();
     let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
-    let (node, inbound) = Node::start(network(options.mode, &config, &identity), access.policy(), protocols)
-        .await
-        .map_err(|error| start_failure(&error))?;
+    let (node, inbound) = Node::start(
+        network(options.mode, &config, &identity),
+        access.policy(),
+        protocols,
+    )
+    .await
+    .map_err(|error| start_failure(&error))?;
     let app = App::new(Parts {
         path: options.config.clone(),
         config,
@@ -243,10 +266,11 @@ fn any_port(addresses: &[Multiaddr]) -> Vec<Multiaddr> {
 
 fn start_failure(error: &StartError) -> Failure {
     match error {
-        StartError::AddressInUse { address, .. } => {
-            Failure::new(ErrorCode::Conflict, format!("the address {address} is taken by another program"))
-                .with_hint("see who has it with: ss -lntup; or choose another port under network.listen_addresses")
-        }
+        StartError::AddressInUse { address, .. } => Failure::new(
+            ErrorCode::Conflict,
+            format!("the address {address} is taken by another program"),
+        )
+        .with_hint("see who has it with: ss -lntup; or choose another port under network.listen_addresses"),
         _ => Failure::new(ErrorCode::Failed, error.to_string()),
     }
 }

@@ -57,7 +57,12 @@ impl Endpoint {
         let listener = bind(&socket).map_err(|error| unusable(&socket, &error))?;
         let cookie = new_cookie()?;
         let cookie_file = folder.join(COOKIE_FILE);
-        let endpoint = Self { socket, cookie_file, cookie, _lock: lock };
+        let endpoint = Self {
+            socket,
+            cookie_file,
+            cookie,
+            _lock: lock,
+        };
         write_cookie(&endpoint.cookie_file, &endpoint.cookie)
             .map_err(|error| unusable(&endpoint.cookie_file, &error))?;
         Ok((endpoint, listener))
@@ -101,8 +106,11 @@ fn take_lock(folder: &Path, socket: &Path) -> Result<std::fs::File, Failure> {
 }
 
 fn second_daemon(socket: &Path) -> Failure {
-    Failure::new(ErrorCode::Conflict, format!("another daemon already answers on {}", socket.display()))
-        .with_hint("use it, or end it first with: peerup daemon stop")
+    Failure::new(
+        ErrorCode::Conflict,
+        format!("another daemon already answers on {}", socket.display()),
+    )
+    .with_hint("use it, or end it first with: peerup daemon stop")
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {
@@ -125,8 +133,12 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 
 fn new_cookie() -> Result<String, Failure> {
     let mut bytes = [0_u8; COOKIE_BYTES];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the system gives no randomness: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new(
+            ErrorCode::Failed,
+            format!("the system gives no randomness: {error}"),
+        )
+    })?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
@@ -159,7 +171,10 @@ mod tests {
         let (endpoint, listener) = Endpoint::claim(folder.path()).await.unwrap();
         assert_eq!(mode(&socket), 0o600);
         assert_eq!(mode(&folder.path().join(COOKIE_FILE)), 0o600);
-        assert_eq!(std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(), endpoint.cookie());
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(),
+            endpoint.cookie()
+        );
         assert_eq!(endpoint.cookie().len(), 64);
 
         drop((endpoint, listener));
@@ -175,7 +190,10 @@ mod tests {
         let second = Endpoint::claim(folder.path()).await.unwrap_err();
 
         assert_eq!(second.code, ErrorCode::Conflict);
-        assert_eq!(std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(), endpoint.cookie());
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(),
+            endpoint.cookie()
+        );
         assert!(folder.path().join(SOCKET_FILE).exists());
     }
 
@@ -187,7 +205,10 @@ mod tests {
         let refused = Endpoint::claim(folder.path()).await.unwrap_err();
 
         assert!(refused.message.contains("no socket"), "{refused}");
-        assert_eq!(std::fs::read_to_string(folder.path().join(SOCKET_FILE)).unwrap(), "precious");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join(SOCKET_FILE)).unwrap(),
+            "precious"
+        );
     }
 
     #[tokio::test]

@@ -55,13 +55,21 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/peers", get(routes::peers))
         .route("/v1/auth", get(routes::auth).post(routes::authorize))
         .route("/v1/auth/{peer}", delete(routes::deauthorize))
-        .route("/v1/relays", get(routes::relays).post(routes::add_relay).delete(routes::remove_relay))
+        .route(
+            "/v1/relays",
+            get(routes::relays)
+                .post(routes::add_relay)
+                .delete(routes::remove_relay),
+        )
         .route("/v1/ping", post(streams::ping))
         .route("/v1/resolve", post(routes::resolve))
         .route("/v1/connect", get(routes::connections).post(streams::connect))
         .route("/v1/connect/{id}", delete(routes::disconnect))
         .route("/v1/invite", post(routes::invite))
-        .route("/v1/invite/{id}", get(routes::invite_outcome).delete(routes::cancel_invite))
+        .route(
+            "/v1/invite/{id}",
+            get(routes::invite_outcome).delete(routes::cancel_invite),
+        )
         .route("/v1/join", post(routes::join))
         .route("/v1/plugins", get(routes::plugins))
         .route("/v1/plugins/{name}", get(routes::plugin))
@@ -80,15 +88,29 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
 
 /// Lets a request through that carries the cookie and is meant for this API.
 async fn check(State(cookie): State<Arc<str>>, request: Request<Body>, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     // A browser that was tricked into speaking to the socket, or a proxy in front of it, names another host.
     if !matches!(host, Some("peerup" | "localhost" | "unix" | "d")) {
-        return refuse(ErrorCode::Invalid, "the Host header must be `peerup` or `localhost`");
+        return refuse(
+            ErrorCode::Invalid,
+            "the Host header must be `peerup` or `localhost`",
+        );
     }
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let given = given
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
     if !bool::from(given.as_bytes().ct_eq(cookie.as_bytes())) {
-        return refuse(ErrorCode::Unauthorized, "the cookie is missing or not this daemon's");
+        return refuse(
+            ErrorCode::Unauthorized,
+            "the cookie is missing or not this daemon's",
+        );
     }
     next.run(request).await
 }
@@ -100,7 +122,10 @@ fn refuse(code: ErrorCode, message: &str) -> Response {
 }
 
 async fn no_such_endpoint(request: Request<Body>) -> Refusal {
-    Refusal(Failure::new(ErrorCode::NotFound, format!("there is no endpoint {}", request.uri().path())))
+    Refusal(Failure::new(
+        ErrorCode::NotFound,
+        format!("there is no endpoint {}", request.uri().path()),
+    ))
 }
 
 async fn wrong_method(request: Request<Body>) -> Refusal {
@@ -142,11 +167,16 @@ pub(crate) async fn serve(listener: UnixListener, router: Router, shutdown: Canc
 /// The socket's mode keeps others out already; the kernel's word for who is asking is the second lock.
 fn is_ours(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
 /// Serves one connection.
-pub(crate) async fn serve_connection(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
+pub(crate) async fn serve_connection(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+) {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)

@@ -42,7 +42,10 @@ pub fn own_name(config: &NodeConfig, own: &PeerId) -> PeerName {
 /// Returns a name made of a peer id.
 pub(crate) fn name_from_id(peer: &PeerId) -> PeerName {
     let id = peer.to_base58();
-    let tail: String = id.chars().skip(id.chars().count().saturating_sub(NAME_FROM_ID)).collect();
+    let tail: String = id
+        .chars()
+        .skip(id.chars().count().saturating_sub(NAME_FROM_ID))
+        .collect();
     PeerName::filtered(&format!("peer-{tail}")).expect("base58 characters in lower case make a name")
 }
 

@@ -33,7 +33,11 @@ impl Source {
 ///
 /// # Errors
 /// Nothing is known by that name, or the prefix fits several ids.
-pub fn resolve(config: &NodeConfig, known: &BTreeSet<PeerId>, text: &str) -> Result<(PeerId, Source), Failure> {
+pub fn resolve(
+    config: &NodeConfig,
+    known: &BTreeSet<PeerId>,
+    text: &str,
+) -> Result<(PeerId, Source), Failure> {
     let lower = text.to_ascii_lowercase();
     if let Ok(name) = lower.parse::<PeerName>()
         && let Some(peer) = config.names.get(&name)
@@ -44,7 +48,11 @@ pub fn resolve(config: &NodeConfig, known: &BTreeSet<PeerId>, text: &str) -> Res
         return Ok((peer, Source::PeerId));
     }
     let fits: Vec<PeerId> = if text.len() >= SHORTEST_PREFIX {
-        known.iter().filter(|peer| peer.to_base58().starts_with(text)).copied().collect()
+        known
+            .iter()
+            .filter(|peer| peer.to_base58().starts_with(text))
+            .copied()
+            .collect()
     } else {
         Vec::new()
     };
@@ -66,12 +74,20 @@ fn unknown(config: &NodeConfig, text: &str) -> Failure {
     } else {
         format!("known names: {}; or give the peer id", names.join(", "))
     };
-    Failure::new(ErrorCode::NotFound, format!("no peer is known by the name {text:?}")).with_hint(hint)
+    Failure::new(
+        ErrorCode::NotFound,
+        format!("no peer is known by the name {text:?}"),
+    )
+    .with_hint(hint)
 }
 
 /// Returns what the operator calls a peer.
 pub fn name_of<'a>(config: &'a NodeConfig, peer: &PeerId) -> Option<&'a PeerName> {
-    config.names.iter().find(|(_, id)| *id == peer).map(|(name, _)| name)
+    config
+        .names
+        .iter()
+        .find(|(_, id)| *id == peer)
+        .map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -85,7 +101,9 @@ mod tests {
         for (name, id) in names {
             text.push_str(&format!("  {name}: {id}\n"));
         }
-        peerup_config::parse_node(&text, std::path::Path::new("/x/config.yaml")).unwrap().config
+        peerup_config::parse_node(&text, std::path::Path::new("/x/config.yaml"))
+            .unwrap()
+            .config
     }
 
     fn peer() -> PeerId {
@@ -104,10 +122,22 @@ mod tests {
         let (one, two) = (peer(), peer());
         let known = BTreeSet::from([one, two]);
         let none = config(&[("x", one)]);
-        assert_eq!(resolve(&none, &known, &two.to_base58()).unwrap(), (two, Source::PeerId));
-        assert_eq!(resolve(&none, &known, &two.to_base58()[..30]).unwrap(), (two, Source::PeerId));
-        assert_eq!(resolve(&none, &known, "12D3KooW").unwrap_err().code, ErrorCode::Invalid);
-        assert_eq!(resolve(&none, &known, "12D3Koo").unwrap_err().code, ErrorCode::NotFound);
+        assert_eq!(
+            resolve(&none, &known, &two.to_base58()).unwrap(),
+            (two, Source::PeerId)
+        );
+        assert_eq!(
+            resolve(&none, &known, &two.to_base58()[..30]).unwrap(),
+            (two, Source::PeerId)
+        );
+        assert_eq!(
+            resolve(&none, &known, "12D3KooW").unwrap_err().code,
+            ErrorCode::Invalid
+        );
+        assert_eq!(
+            resolve(&none, &known, "12D3Koo").unwrap_err().code,
+            ErrorCode::NotFound
+        );
     }
 
     #[test]

@@ -11,7 +11,9 @@ use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_api::{PluginCommandInfo, PluginInfo};
 use peerup_config::{NodeConfig, PluginEntry};
-use peerup_engine::{Duplex, Engine, Host, HostError, Limits, Manifest, PathRef, PeerRef, Plugin, PluginSpec};
+use peerup_engine::{
+    Duplex, Engine, Host, HostError, Limits, Manifest, PathRef, PeerRef, Plugin, PluginSpec,
+};
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
 use peerup_net::{OpenError, PeerStream};
 
@@ -42,7 +44,12 @@ impl PluginSet {
     /// Loads every bundled plugin that the config enables. One that fails leaves the others running.
     pub(crate) async fn load(engine: Engine, config: &NodeConfig) -> Self {
         let network = Arc::new(Network::default());
-        let mut set = Self { engine, active: BTreeMap::new(), failed: BTreeMap::new(), network };
+        let mut set = Self {
+            engine,
+            active: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            network,
+        };
         for (name, entry) in config.plugins.iter().filter(|(_, entry)| entry.enabled) {
             match set.load_one(name, entry).await {
                 Ok(plugin) => {
@@ -57,11 +64,23 @@ impl PluginSet {
         set
     }
 
-    async fn load_one(&self, name: &PluginName, entry: &PluginEntry) -> Result<Plugin, (Option<Manifest>, String)> {
-        let bundled = peerup_bundle::BUNDLED.iter().find(|bundled| bundled.name == name.as_str());
+    async fn load_one(
+        &self,
+        name: &PluginName,
+        entry: &PluginEntry,
+    ) -> Result<Plugin, (Option<Manifest>, String)> {
+        let bundled = peerup_bundle::BUNDLED
+            .iter()
+            .find(|bundled| bundled.name == name.as_str());
         let Some(bundled) = bundled else {
-            let known: Vec<&str> = peerup_bundle::BUNDLED.iter().map(|bundled| bundled.name).collect();
-            return Err((None, format!("there is no such plugin; there are: {}", known.join(", "))));
+            let known: Vec<&str> = peerup_bundle::BUNDLED
+                .iter()
+                .map(|bundled| bundled.name)
+                .collect();
+            return Err((
+                None,
+                format!("there is no such plugin; there are: {}", known.join(", ")),
+            ));
         };
         let manifest = Manifest::parse(bundled.manifest).map_err(|error| (None, error.to_string()))?;
         let spec = PluginSpec {
@@ -70,9 +89,9 @@ impl PluginSet {
             grants: entry.grants.clone(),
             settings: serde_json::Value::Object(entry.settings.clone()).to_string(),
             limits: Limits {
-                memory_bytes: entry.limits.memory,
+                memory_bytes: usize::try_from(entry.limits.memory).unwrap_or(usize::MAX),
                 cpu: entry.limits.cpu,
-                instances: entry.limits.instances,
+                instances: usize::try_from(entry.limits.instances).unwrap_or(usize::MAX),
                 ..Limits::default()
             },
         };
@@ -99,9 +118,10 @@ impl PluginSet {
             return Ok(plugin);
         }
         Err(match self.failed.get(name) {
-            Some(failed) => {
-                Failure::new(ErrorCode::Failed, format!("the plugin {name} does not run: {}", failed.reason))
-            }
+            Some(failed) => Failure::new(
+                ErrorCode::Failed,
+                format!("the plugin {name} does not run: {}", failed.reason),
+            ),
             None => Failure::new(ErrorCode::NotFound, format!("the plugin {name} is not enabled"))
                 .with_hint(format!("write in the config: plugins.{name}.enabled: true")),
         })
@@ -112,7 +132,11 @@ impl PluginSet {
         let mut protocols = BTreeMap::new();
         for (name, plugin) in self.active.iter().filter(|(_, plugin)| plugin.exports().inbound) {
             // A pattern stands for services, which have routes of their own.
-            let named = plugin.manifest().protocols.iter().filter(|protocol| !protocol.contains('*'));
+            let named = plugin
+                .manifest()
+                .protocols
+                .iter()
+                .filter(|protocol| !protocol.contains('*'));
             for protocol in named {
                 if plugin.grants().allows_protocol(name.as_str(), protocol) {
                     protocols.insert(protocol.clone(), name.clone());
@@ -145,7 +169,10 @@ impl PluginSet {
     /// Returns what `plugin list` shows.
     pub(crate) fn list(&self) -> Vec<PluginInfo> {
         let active = self.active.iter().map(|(name, plugin)| describe(name, plugin));
-        let failed = self.failed.iter().map(|(name, failed)| describe_failed(name, failed));
+        let failed = self
+            .failed
+            .iter()
+            .map(|(name, failed)| describe_failed(name, failed));
         let mut list: Vec<PluginInfo> = active.chain(failed).collect();
         list.sort_by(|one, other| one.name.cmp(&other.name));
         list
@@ -178,11 +205,17 @@ fn describe_failed(name: &PluginName, failed: &FailedPlugin) -> PluginInfo {
 }
 
 fn describe_manifest(name: &PluginName, manifest: Option<&Manifest>) -> PluginInfo {
-    let commands = manifest.map(|manifest| manifest.commands.as_slice()).unwrap_or_default();
+    let commands = manifest
+        .map(|manifest| manifest.commands.as_slice())
+        .unwrap_or_default();
     PluginInfo {
         name: name.to_string(),
-        version: manifest.map(|manifest| manifest.version.clone()).unwrap_or_default(),
-        summary: manifest.map(|manifest| manifest.summary.clone()).unwrap_or_default(),
+        version: manifest
+            .map(|manifest| manifest.version.clone())
+            .unwrap_or_default(),
+        summary: manifest
+            .map(|manifest| manifest.summary.clone())
+            .unwrap_or_default(),
         state: String::new(),
         reason: None,
         instances: 0,
@@ -195,7 +228,10 @@ fn describe_manifest(name: &PluginName, manifest: Option<&Manifest>) -> PluginIn
         grants: serde_json::Value::Null,
         commands: commands
             .iter()
-            .map(|command| PluginCommandInfo { name: command.name.clone(), summary: command.summary.clone() })
+            .map(|command| PluginCommandInfo {
+                name: command.name.clone(),
+                summary: command.summary.clone(),
+            })
             .collect(),
     }
 }
@@ -229,8 +265,11 @@ impl Network {
     }
 
     fn peer_ref(&self, peer: &PeerId) -> PeerRef {
-        let name = self.app().ok().and_then(|app| app.name_of(peer));
-        PeerRef { id: peer.to_base58(), name }
+        let name = self
+            .app()
+            .ok()
+            .and_then(|app| crate::names::name_of(&app.config(), peer).cloned());
+        PeerRef { id: *peer, name }
     }
 
     fn duplex(&self, stream: PeerStream) -> Duplex {
@@ -256,15 +295,17 @@ impl Host for Network {
             let app = self.app()?;
             let (id, _) = app.resolve(peer).map_err(host_error)?;
             tracing::debug!(%plugin, peer = %id, protocol, "opening a stream");
-            let stream = open_stream(&app, id, protocol, policy).await.map_err(host_error)?;
+            let stream = open_stream(&app, id, protocol, policy)
+                .await
+                .map_err(host_error)?;
             Ok(self.duplex(stream))
         })
     }
 
-    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(String, String), HostError>> {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>> {
         Box::pin(async move {
             let (peer, source) = self.app()?.resolve(name).map_err(host_error)?;
-            Ok((peer.to_base58(), source.as_str().to_owned()))
+            Ok((peer, source.as_str().to_owned()))
         })
     }
 }
@@ -299,22 +340,33 @@ pub(crate) async fn open_stream(
     let role = app.access.policy().load().role(&peer, jiff::Timestamp::now());
     if role.is_none() {
         let shown = app.display(&peer);
-        return Err(Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
-            .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")));
+        return Err(
+            Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
+                .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")),
+        );
     }
-    app.node.open(peer, protocol, policy).await.map_err(|error| open_failure(app, &peer, protocol, &error))
+    app.node
+        .open(peer, protocol, policy)
+        .await
+        .map_err(|error| open_failure(app, &peer, protocol, &error))
 }
 
 /// Says what became of an attempt to open a stream, and what to do.
 pub(crate) fn open_failure(app: &App, peer: &PeerId, protocol: &str, error: &OpenError) -> Failure {
     let shown = app.display(peer);
-    let service = protocol.strip_prefix("/peerup/").and_then(|rest| rest.strip_suffix("/1.0.0"));
+    let service = protocol
+        .strip_prefix("/peerup/")
+        .and_then(|rest| rest.strip_suffix("/1.0.0"));
     match error {
-        OpenError::NotListed { .. } => Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
-            .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")),
-        OpenError::NotAuthorized { .. } => Failure::new(ErrorCode::Denied, format!("{shown}: {error}")).with_hint(
-            format!("let the other side run: peerup auth add {}", app.peer_id()),
-        ),
+        OpenError::NotListed { .. } => {
+            Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
+                .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite"))
+        }
+        OpenError::NotAuthorized { .. } => Failure::new(ErrorCode::Denied, format!("{shown}: {error}"))
+            .with_hint(format!(
+                "let the other side run: peerup auth add {}",
+                app.peer_id()
+            )),
         OpenError::UnsupportedProtocol { .. } => {
             let what = service.map_or_else(|| protocol.to_owned(), |name| format!("the service {name:?}"));
             Failure::new(ErrorCode::Denied, format!("{shown} does not offer {what} to this node")).with_hint(

@@ -57,7 +57,10 @@ impl Proxies {
 
     /// Ends a proxy with its tunnels. Returns whether there was one of that id.
     pub(crate) fn remove(&self, id: &str) -> bool {
-        let Some(number) = id.strip_prefix("proxy-").and_then(|number| number.parse::<u64>().ok()) else {
+        let Some(number) = id
+            .strip_prefix("proxy-")
+            .and_then(|number| number.parse::<u64>().ok())
+        else {
             return false;
         };
         match self.lock().remove(&number) {
@@ -76,17 +79,24 @@ impl Proxies {
 
 /// Connects to the peer, then starts a proxy and waits until it listens.
 pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) -> Result<Started, Failure> {
-    let service: ServiceName = request.service.parse().map_err(|error: peerup_model::NameError| {
-        Failure::new(ErrorCode::Invalid, error.to_string())
-    })?;
+    let service: ServiceName = request
+        .service
+        .parse()
+        .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
     let listen = request.listen.parse().map_err(|_| {
-        Failure::new(ErrorCode::Invalid, format!("{:?} is not an address to listen on", request.listen))
-            .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
+        Failure::new(
+            ErrorCode::Invalid,
+            format!("{:?} is not an address to listen on", request.listen),
+        )
+        .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
     })?;
     let (peer, _) = app.resolve(&request.peer)?;
     if app.proxies.lock().len() >= MAX_PROXIES {
-        return Err(Failure::new(ErrorCode::Conflict, format!("{MAX_PROXIES} proxies are running already"))
-            .with_hint("end one with: peerup daemon disconnect ID"));
+        return Err(Failure::new(
+            ErrorCode::Conflict,
+            format!("{MAX_PROXIES} proxies are running already"),
+        )
+        .with_hint("end one with: peerup daemon disconnect ID"));
     }
     let plugin = app.plugins.require(PLUGIN)?;
     let protocol = service_protocol(&service);
@@ -95,7 +105,10 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         protocols: vec![protocol.parse().map_err(|error: peerup_model::GrantError| {
             Failure::new(ErrorCode::Invalid, error.to_string())
         })?],
-        tcp: TcpGrants { connect: Vec::new(), listen: vec![listen] },
+        tcp: TcpGrants {
+            connect: Vec::new(),
+            listen: vec![listen],
+        },
         names: Vec::new(),
     };
     let arguments = serde_json::json!({
@@ -119,7 +132,13 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         listen_address,
     };
     let end = app.shutdown.child_token();
-    app.proxies.lock().insert(number, Proxy { info: info.clone(), end: end.clone() });
+    app.proxies.lock().insert(
+        number,
+        Proxy {
+            info: info.clone(),
+            end: end.clone(),
+        },
+    );
     let (sender, events) = mpsc::channel(EVENTS_KEPT);
     let ended = CancellationToken::new();
     let (task_app, task_ended) = (app.clone(), ended.clone());
@@ -132,19 +151,34 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
 }
 
 async fn reach(app: &App, peer: libp2p_identity::PeerId, protocol: &str) -> Result<(), Failure> {
-    if app.access.policy().load().role(&peer, jiff::Timestamp::now()).is_none() {
-        return Err(Failure::new(ErrorCode::Denied, format!("{} is not in authorized_keys", app.display(&peer)))
-            .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")));
+    if app
+        .access
+        .policy()
+        .load()
+        .role(&peer, jiff::Timestamp::now())
+        .is_none()
+    {
+        return Err(Failure::new(
+            ErrorCode::Denied,
+            format!("{} is not in authorized_keys", app.display(&peer)),
+        )
+        .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")));
     }
-    app.node.connect(peer).await.map_err(|error| open_failure(app, &peer, protocol, &error))
+    app.node
+        .connect(peer)
+        .await
+        .map_err(|error| open_failure(app, &peer, protocol, &error))
 }
 
 /// Waits for the command to say where it listens; none if it ends before.
 async fn first_address(run: &mut CommandRun) -> Option<String> {
     while let Some(event) = run.next_event().await {
-        let value: serde_json::Value = serde_json::from_str(&event.json).unwrap_or_default();
+        let value = &event.json;
         if value.get("event").and_then(|event| event.as_str()) == Some("listening") {
-            return value.get("address").and_then(|address| address.as_str()).map(str::to_owned);
+            return value
+                .get("address")
+                .and_then(|address| address.as_str())
+                .map(str::to_owned);
         }
     }
     None
@@ -156,7 +190,7 @@ async fn follow(mut run: CommandRun, events: &mpsc::Sender<CommandEvent>, end: &
         let event = tokio::select! {
             biased;
             () = end.cancelled() => {
-                run.cancel().await;
+                run.cancel();
                 return;
             }
             event = run.next_event() => event,

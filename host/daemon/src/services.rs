@@ -3,14 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-
 use arc_swap::ArcSwap;
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;
 use peerup_engine::InboundRequest;
-use peerup_model::{
-    ErrorCode, Failure, Grants, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol,
-};
+use peerup_model::{ErrorCode, Failure, Grants, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol};
 use peerup_net::{Audience, InboundStream, ProtocolTable, RegisterError};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -48,13 +45,19 @@ impl ServiceTable {
         config: &NodeConfig,
     ) -> Result<Self, Failure> {
         let register = |protocol: &str| {
-            protocols.register(protocol, Audience::Members).map_err(|error| register_failure(&error))
+            protocols
+                .register(protocol, Audience::Members)
+                .map_err(|error| register_failure(&error))
         };
         register(INVITE_PROTOCOL)?;
         for protocol in plugin_protocols.keys() {
             register(protocol)?;
         }
-        let table = Self { protocols, routes: ArcSwap::default(), plugin_protocols };
+        let table = Self {
+            protocols,
+            routes: ArcSwap::default(),
+            plugin_protocols,
+        };
         table.set(config)?;
         Ok(table)
     }
@@ -72,12 +75,23 @@ impl ServiceTable {
                 (service_protocol(name), route)
             })
             .collect();
-        let before = self.routes.swap(Arc::new(Routes { services: services.clone() }));
-        for gone in before.services.keys().filter(|protocol| !services.contains_key(*protocol)) {
+        let before = self.routes.swap(Arc::new(Routes {
+            services: services.clone(),
+        }));
+        for gone in before
+            .services
+            .keys()
+            .filter(|protocol| !services.contains_key(*protocol))
+        {
             self.protocols.unregister(gone);
         }
-        for (_, route) in services.iter().filter(|(protocol, _)| !before.services.contains_key(*protocol)) {
-            self.protocols.register_service(&route.service).map_err(|error| register_failure(&error))?;
+        for (_, route) in services
+            .iter()
+            .filter(|(protocol, _)| !before.services.contains_key(*protocol))
+        {
+            self.protocols
+                .register_service(&route.service)
+                .map_err(|error| register_failure(&error))?;
         }
         Ok(())
     }
@@ -158,7 +172,10 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String>
         extra_grants: Grants::default(),
     };
     let duplex = duplex_of(&app.plugins, inbound.stream);
-    plugin.handle_inbound(request, duplex).await.map_err(|error| error.to_string())
+    plugin
+        .handle_inbound(request, duplex)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {

@@ -38,7 +38,10 @@ pub(crate) async fn status(app: &App) -> Result<StatusInfo, Failure> {
 }
 
 async fn snapshot(app: &App) -> Result<NodeSnapshot, Failure> {
-    app.node.snapshot().await.map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))
+    app.node
+        .snapshot()
+        .await
+        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))
 }
 
 /// Returns what stands in the way of being fully up.
@@ -54,8 +57,17 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
             ));
         }
     }
-    problems.extend(app.access.problem().map(|problem| format!("authorized_keys: {problem}")));
-    for plugin in app.plugins.list().into_iter().filter(|plugin| plugin.state == "failed") {
+    problems.extend(
+        app.access
+            .problem()
+            .map(|problem| format!("authorized_keys: {problem}")),
+    );
+    for plugin in app
+        .plugins
+        .list()
+        .into_iter()
+        .filter(|plugin| plugin.state == "failed")
+    {
         let reason = plugin.reason.unwrap_or_default();
         problems.push(format!("the plugin {} does not run: {reason}", plugin.name));
     }
@@ -101,7 +113,11 @@ pub(crate) async fn peers(app: &App, all: bool) -> Result<Vec<PeerInfo>, Failure
         .peers
         .iter()
         .map(|peer| peer_info(app, peer))
-        .filter(|peer| all || peer.last_seen_s.is_some_and(|age| age <= CONNECTED_WITHIN_SECONDS))
+        .filter(|peer| {
+            all || peer
+                .last_seen_s
+                .is_some_and(|age| age <= CONNECTED_WITHIN_SECONDS)
+        })
         .collect();
     if all {
         for member in app.access.members() {
@@ -125,7 +141,10 @@ fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
         Some(PathKind::Relayed(relay)) => (Some("RELAYED".to_owned()), None, Some(app.display(&relay))),
     };
     PeerInfo {
-        addresses: connections.iter().map(|connection| connection.address.clone()).collect(),
+        addresses: connections
+            .iter()
+            .map(|connection| connection.address.clone())
+            .collect(),
         agent_version: peer.agent.clone(),
         path,
         transport,
@@ -138,8 +157,16 @@ fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
             .map(|age| age.as_secs())
             .min(),
         streams: peer.connections.iter().map(|connection| connection.streams).sum(),
-        bytes_in: peer.connections.iter().map(|connection| connection.bytes_in).sum(),
-        bytes_out: peer.connections.iter().map(|connection| connection.bytes_out).sum(),
+        bytes_in: peer
+            .connections
+            .iter()
+            .map(|connection| connection.bytes_in)
+            .sum(),
+        bytes_out: peer
+            .connections
+            .iter()
+            .map(|connection| connection.bytes_out)
+            .sum(),
         connections,
         ..absent(app, &peer.peer)
     }
@@ -147,7 +174,12 @@ fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
 
 fn connection_info(connection: &ConnSnapshot) -> ConnectionInfo {
     ConnectionInfo {
-        path: if connection.path.is_relayed() { "RELAYED" } else { "DIRECT" }.to_owned(),
+        path: if connection.path.is_relayed() {
+            "RELAYED"
+        } else {
+            "DIRECT"
+        }
+        .to_owned(),
         address: connection.address.to_string(),
         rtt_ms: connection.rtt.map(milliseconds),
         last_seen_s: connection.last_answer.map(|age| age.as_secs()),
@@ -197,7 +229,9 @@ pub(crate) fn auth(app: &App) -> Vec<AuthEntry> {
                 MemberRole::Admin => "admin".to_owned(),
                 MemberRole::Member => "member".to_owned(),
             },
-            services: entry.services.map(|list| list.iter().map(ToString::to_string).collect()),
+            services: entry
+                .services
+                .map(|list| list.iter().map(ToString::to_string).collect()),
             expires: entry.expires.map(|expires| expires.to_string()),
             expired: entry.expires.is_some_and(|expires| expires <= now),
         })

@@ -62,8 +62,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Format {
                 None => {}
             }
         }
-        let accepts = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        Ok(if accepts.is_some_and(|value| value.starts_with("text/plain")) { Self::Text } else { Self::Json })
+        let accepts = parts
+            .headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok());
+        Ok(if accepts.is_some_and(|value| value.starts_with("text/plain")) {
+            Self::Text
+        } else {
+            Self::Json
+        })
     }
 }
 
@@ -102,9 +109,15 @@ impl Format {
     /// Answers with lines as they come.
     pub(super) fn stream(self, lines: mpsc::Receiver<Bytes>) -> Response {
         let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
-        let kind = if self == Self::Text { "text/plain; charset=utf-8" } else { "application/x-ndjson" };
+        let kind = if self == Self::Text {
+            "text/plain; charset=utf-8"
+        } else {
+            "application/x-ndjson"
+        };
         let mut response = Response::new(body);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         response
     }
 }

@@ -71,13 +71,19 @@ pub(super) async fn expose(
 ) -> Answer {
     let name: ServiceName = request.name.parse().map_err(invalid)?;
     peerup_config::check_host_port(&request.local_address).map_err(invalid)?;
-    app.edit_config(move |editor| editor.set_service(&name, &request.local_address, true)).await?;
+    app.edit_config(move |editor| editor.set_service(&name, &request.local_address, true))
+        .await?;
     Ok(format.answer(done("exposed")))
 }
 
-pub(super) async fn unexpose(State(app): State<Arc<App>>, format: Format, Path(name): Path<String>) -> Answer {
+pub(super) async fn unexpose(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+) -> Answer {
     let name = known_service(&app, &name)?;
-    app.edit_config(move |editor| editor.remove_service(&name)).await?;
+    app.edit_config(move |editor| editor.remove_service(&name))
+        .await?;
     Ok(format.answer(done("unexposed")))
 }
 
@@ -88,7 +94,8 @@ pub(super) async fn switch_service(
     JsonBody(update): JsonBody<ServiceUpdate>,
 ) -> Answer {
     let name = known_service(&app, &name)?;
-    app.edit_config(move |editor| editor.set_service_enabled(&name, update.enabled)).await?;
+    app.edit_config(move |editor| editor.set_service_enabled(&name, update.enabled))
+        .await?;
     Ok(format.answer(done(if update.enabled { "enabled" } else { "disabled" })))
 }
 
@@ -99,12 +106,19 @@ fn known_service(app: &App, name: &str) -> Result<ServiceName, Failure> {
     if app.config().services.contains_key(&parsed) {
         return Ok(parsed);
     }
-    Err(Failure::new(ErrorCode::NotFound, format!("there is no service {name}"))
-        .with_hint("see them with: peerup service list"))
+    Err(
+        Failure::new(ErrorCode::NotFound, format!("there is no service {name}"))
+            .with_hint("see them with: peerup service list"),
+    )
 }
 
 pub(super) async fn peers(State(app): State<Arc<App>>, format: Format, request: Request) -> Answer {
-    let all = request.uri().query().unwrap_or_default().split('&').any(|pair| pair == "all=true");
+    let all = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .any(|pair| pair == "all=true");
     Ok(format.answer(status::peers(&app, all).await?))
 }
 
@@ -117,18 +131,32 @@ pub(super) async fn authorize(
     format: Format,
     JsonBody(request): JsonBody<AuthRequest>,
 ) -> Answer {
-    let peer: PeerId =
-        request.peer_id.parse().map_err(|error| invalid(format!("{:?} is no peer id: {error}", request.peer_id)))?;
-    let name: Option<PeerName> =
-        request.name.map(|name| name.to_ascii_lowercase().parse()).transpose().map_err(invalid)?;
+    let peer: PeerId = request
+        .peer_id
+        .parse()
+        .map_err(|error| invalid(format!("{:?} is no peer id: {error}", request.peer_id)))?;
+    let name: Option<PeerName> = request
+        .name
+        .map(|name| name.to_ascii_lowercase().parse())
+        .transpose()
+        .map_err(invalid)?;
     let mut entry = Entry::new(peer);
     entry.comment = request.comment;
     entry.services = request
         .services
-        .map(|services| services.iter().map(|name| name.parse()).collect::<Result<Vec<ServiceName>, _>>())
+        .map(|services| {
+            services
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<Vec<ServiceName>, _>>()
+        })
         .transpose()
         .map_err(invalid)?;
-    entry.expires = request.expires.map(|text| text.parse()).transpose().map_err(invalid)?;
+    entry.expires = request
+        .expires
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(invalid)?;
     app.edit_access(move |access| access.add(entry)).await?;
     if let Some(name) = name {
         app.write_name(name, peer).await?;
@@ -136,13 +164,20 @@ pub(super) async fn authorize(
     Ok(format.answer(done("added")))
 }
 
-pub(super) async fn deauthorize(State(app): State<Arc<App>>, format: Format, Path(peer): Path<String>) -> Answer {
+pub(super) async fn deauthorize(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(peer): Path<String>,
+) -> Answer {
     let (peer, _) = app.resolve(&peer)?;
     let removed = app.edit_access(move |access| access.remove(&peer)).await?;
     if removed.is_none() {
-        return Err(Failure::new(ErrorCode::NotFound, format!("{} is not in authorized_keys", app.display(&peer)))
-            .with_hint("see who is with: peerup auth list")
-            .into());
+        return Err(Failure::new(
+            ErrorCode::NotFound,
+            format!("{} is not in authorized_keys", app.display(&peer)),
+        )
+        .with_hint("see who is with: peerup auth list")
+        .into());
     }
     Ok(format.answer(done("removed")))
 }
@@ -168,11 +203,15 @@ pub(super) async fn remove_relay(
 ) -> Answer {
     let address = relay_address(&request.address)?;
     if !app.config().relays.contains(&address) {
-        return Err(Failure::new(ErrorCode::NotFound, format!("{} is not among the relays", request.address))
-            .with_hint("see them with: peerup relay list")
-            .into());
+        return Err(Failure::new(
+            ErrorCode::NotFound,
+            format!("{} is not among the relays", request.address),
+        )
+        .with_hint("see them with: peerup relay list")
+        .into());
     }
-    app.edit_config(move |editor| editor.remove_relay(&address)).await?;
+    app.edit_config(move |editor| editor.remove_relay(&address))
+        .await?;
     Ok(format.answer(done("removed")))
 }
 
@@ -197,13 +236,19 @@ pub(super) async fn connections(State(app): State<Arc<App>>, format: Format) -> 
     Ok(format.answer(app.proxies.list()))
 }
 
-pub(super) async fn disconnect(State(app): State<Arc<App>>, format: Format, Path(id): Path<String>) -> Answer {
+pub(super) async fn disconnect(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(id): Path<String>,
+) -> Answer {
     if app.proxies.remove(&id) {
         return Ok(format.answer(done("disconnected")));
     }
-    Err(Failure::new(ErrorCode::NotFound, format!("there is no proxy {id}"))
-        .with_hint("see them with: GET /v1/connect")
-        .into())
+    Err(
+        Failure::new(ErrorCode::NotFound, format!("there is no proxy {id}"))
+            .with_hint("see them with: GET /v1/connect")
+            .into(),
+    )
 }
 
 /// Starts a proxy that lives until it is removed.
@@ -220,7 +265,11 @@ pub(super) async fn invite(
     Ok(format.answer(pairing::create(&app, request).await?))
 }
 
-pub(super) async fn invite_outcome(State(app): State<Arc<App>>, format: Format, Path(id): Path<String>) -> Answer {
+pub(super) async fn invite_outcome(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(id): Path<String>,
+) -> Answer {
     tokio::select! {
         biased;
         () = app.shutdown.cancelled() => {
@@ -230,7 +279,11 @@ pub(super) async fn invite_outcome(State(app): State<Arc<App>>, format: Format, 
     }
 }
 
-pub(super) async fn cancel_invite(State(app): State<Arc<App>>, format: Format, Path(id): Path<String>) -> Answer {
+pub(super) async fn cancel_invite(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(id): Path<String>,
+) -> Answer {
     pairing::cancel(&app, &id)?;
     Ok(format.answer(done("cancelled")))
 }
@@ -242,10 +295,15 @@ pub(super) async fn join(
 ) -> Answer {
     // Both sides write files in the end: the pairing goes on if the caller loses patience half-way.
     let task_app = app.clone();
-    let joined = app.tasks.spawn(async move { pairing::join(&task_app, request).await });
-    let outcome = joined
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(ErrorCode::Failed, format!("joining ended early: {error}"))))?;
+    let joined = app
+        .tasks
+        .spawn(async move { pairing::join(&task_app, request).await });
+    let outcome = joined.await.unwrap_or_else(|error| {
+        Err(Failure::new(
+            ErrorCode::Failed,
+            format!("joining ended early: {error}"),
+        ))
+    })?;
     Ok(format.answer(outcome))
 }
 

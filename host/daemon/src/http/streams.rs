@@ -66,13 +66,18 @@ async fn run_command(
     format: Format,
 ) -> Result<Response, Refusal> {
     let plugin = app.plugins.require(plugin)?;
-    let known = plugin.manifest().commands.iter().any(|known| known.name == command);
+    let known = plugin
+        .manifest()
+        .commands
+        .iter()
+        .any(|known| known.name == command);
     if !known {
         let message = format!("the plugin {} has no command {command}", plugin.name());
         return Err(Failure::new(ErrorCode::NotFound, message).into());
     }
-    let mut run =
-        plugin.run_command(command, arguments, Grants::default()).map_err(|error| plugin_failure(&error))?;
+    let mut run = plugin
+        .run_command(command, arguments, Grants::default())
+        .map_err(|error| plugin_failure(&error))?;
     // A command that fails before it says anything is answered with its status, not as a stream.
     let Some(first) = run.next_event().await else {
         run.finish().await.map_err(|error| plugin_failure(&error))?;
@@ -96,12 +101,12 @@ async fn pass_on(first: CommandEvent, mut run: CommandRun, lines: &mpsc::Sender<
     let mut next = Some(first);
     while let Some(event) = next {
         if lines.send(event_line(&event, format)).await.is_err() {
-            run.cancel().await;
+            run.cancel();
             return;
         }
         next = tokio::select! {
             () = lines.closed() => {
-                run.cancel().await;
+                run.cancel();
                 return;
             }
             event = run.next_event() => event,
@@ -113,8 +118,7 @@ async fn pass_on(first: CommandEvent, mut run: CommandRun, lines: &mpsc::Sender<
 }
 
 fn event_line(event: &CommandEvent, format: Format) -> Bytes {
-    let json = serde_json::from_str(&event.json).unwrap_or(Value::Null);
-    format.line(&event.text, &json)
+    format.line(&event.text, &event.json)
 }
 
 /// `POST /v1/connect`, and with `?follow=true` a proxy that lives as long as the request.
@@ -124,7 +128,11 @@ pub(super) async fn connect(
     uri: Uri,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let follow = uri.query().unwrap_or_default().split('&').any(|pair| pair == "follow=true");
+    let follow = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .any(|pair| pair == "follow=true");
     let JsonBody(request) = JsonBody::<ConnectRequest>::from_request(request, &app).await?;
     if !follow {
         return routes::connect(&app, request, format).await;

@@ -14,8 +14,8 @@ use peerup_api::{InviteInfo, InviteOutcome, InviteRequest};
 use peerup_model::{ErrorCode, Failure, PeerName, ServiceName};
 use peerup_net::{InboundStream, PeerStream};
 use peerup_trust::{
-    AdmitRequest, Entry, Invite, InviteRelay, Inviter, MAX_INVITE_RELAYS, Paired, Refusal, Token, fresh_nonce,
-    timestamp_to_minutes,
+    AdmitRequest, Entry, Invite, InviteRelay, Inviter, MAX_INVITE_RELAYS, Paired, Refusal, Token,
+    fresh_nonce, timestamp_to_minutes,
 };
 use tokio::sync::watch;
 
@@ -43,7 +43,6 @@ pub(crate) struct Invites {
 pub(crate) struct OpenInvite {
     id: String,
     token: Token,
-    expires: Timestamp,
     own_name: String,
     services: Option<Vec<ServiceName>>,
     relays: Vec<PeerId>,
@@ -78,22 +77,39 @@ pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<Inv
     let ttl = read_ttl(request.ttl.as_deref())?;
     let own_name = own_name(app, request.name.as_deref())?;
     let services = read_services(request.services)?;
-    if app.invites.lock().values().filter(|invite| invite.is_open()).count() >= MAX_OPEN {
-        return Err(Failure::new(ErrorCode::Conflict, format!("{MAX_OPEN} invites are open already"))
-            .with_hint("wait until one is used or expires"));
+    if app
+        .invites
+        .lock()
+        .values()
+        .filter(|invite| invite.is_open())
+        .count()
+        >= MAX_OPEN
+    {
+        return Err(Failure::new(
+            ErrorCode::Conflict,
+            format!("{MAX_OPEN} invites are open already"),
+        )
+        .with_hint("wait until one is used or expires"));
     }
     let expires = Timestamp::now() + ttl;
-    let token = Token::generate()
-        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let token = Token::generate().map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     let (entries, relay_peers, mut notes) = meeting_places(app).await?;
-    let invite = Invite::new(token.clone(), own_key(app)?, timestamp_to_minutes(expires), entries)
-        .map_err(|error| Failure::new(ErrorCode::Failed, format!("the invite cannot be made: {error}")))?;
+    let invite = Invite::new(
+        token.clone(),
+        own_key(app)?,
+        timestamp_to_minutes(expires),
+        entries,
+    )
+    .map_err(|error| Failure::new(ErrorCode::Failed, format!("the invite cannot be made: {error}")))?;
     let one_time = invite.one_time_keypair().public().to_peer_id();
     app.access.admit_pairing(one_time, expires + REMEMBERED);
     let until = invite.expires_minutes();
     let mut reached = 0_usize;
     for relay in &relay_peers {
-        let circuit = AdmitRequest::Circuit { peer: one_time, until };
+        let circuit = AdmitRequest::Circuit {
+            peer: one_time,
+            until,
+        };
         match relays::ask(app, *relay, &circuit).await {
             Ok(()) => reached += 1,
             Err(note) => notes.push(note),
@@ -101,8 +117,10 @@ pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<Inv
     }
     if !relay_peers.is_empty() && reached == 0 && relay_peers.len() == invite.relays().len() {
         app.access.forget_pairing(&one_time);
-        return Err(Failure::new(ErrorCode::Unreachable, "no relay lets the invited peer in")
-            .with_hint(notes.join("\n")));
+        return Err(
+            Failure::new(ErrorCode::Unreachable, "no relay lets the invited peer in")
+                .with_hint(notes.join("\n")),
+        );
     }
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
@@ -110,7 +128,6 @@ pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<Inv
     let open = OpenInvite {
         id: id.clone(),
         token,
-        expires,
         own_name,
         services,
         relays: relay_peers,
@@ -118,18 +135,27 @@ pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<Inv
     };
     app.invites.lock().insert(one_time, open);
     expire_later(app, one_time, ttl);
-    Ok(InviteInfo { id, code: invite.encode(), expires: expires.to_string(), notes })
+    Ok(InviteInfo {
+        id,
+        code: invite.encode(),
+        expires: expires.to_string(),
+        notes,
+    })
 }
 
 /// Waits until the invite was used, and tells by whom.
 pub(crate) async fn outcome(app: &App, id: &str) -> Result<InviteOutcome, Failure> {
     let (_, invite) = app.invites.by_id(id).ok_or_else(|| unknown(id))?;
     let mut state = invite.state.subscribe();
-    let ended = state.wait_for(|state| !matches!(state, State::Open | State::Claimed)).await;
+    let ended = state
+        .wait_for(|state| !matches!(state, State::Open | State::Claimed))
+        .await;
     match ended.as_deref() {
         Ok(State::Joined(outcome)) => Ok(outcome.clone()),
-        Ok(State::Expired) => Err(Failure::new(ErrorCode::TimedOut, "nobody joined before the code expired")
-            .with_hint("make a new one with: peerup invite, and a longer --ttl if need be")),
+        Ok(State::Expired) => Err(
+            Failure::new(ErrorCode::TimedOut, "nobody joined before the code expired")
+                .with_hint("make a new one with: peerup invite, and a longer --ttl if need be"),
+        ),
         _ => Err(Failure::new(ErrorCode::Interrupted, "the invite was cancelled")),
     }
 }
@@ -164,7 +190,10 @@ pub(crate) async fn handle_joiner(app: &Arc<App>, inbound: InboundStream) {
         Ok(Err(error)) => error,
         Err(_) => "the joiner took too long".to_owned(),
     };
-    tracing::warn!(error = failed, "a pairing did not come about; the code stays good until it expires");
+    tracing::warn!(
+        error = failed,
+        "a pairing did not come about; the code stays good until it expires"
+    );
     invite.release();
 }
 
@@ -221,7 +250,11 @@ async fn serve(
     }
     finish(stream).await;
     tracing::info!(peer = %joiner.peer, %name, "paired");
-    let outcome = InviteOutcome { peer_id: joiner.peer.to_base58(), name: name.to_string(), notes };
+    let outcome = InviteOutcome {
+        peer_id: joiner.peer.to_base58(),
+        name: name.to_string(),
+        notes,
+    };
     invite.state.send_replace(State::Joined(outcome));
     Ok(())
 }
@@ -230,17 +263,28 @@ async fn serve(
 async fn finish(stream: &mut PeerStream) {
     let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
     let mut rest = [0_u8; 16];
-    let _ = tokio::time::timeout(Duration::from_secs(5), tokio::io::AsyncReadExt::read(stream, &mut rest)).await;
+    let _ = tokio::time::timeout(
+        Duration::from_secs(5),
+        tokio::io::AsyncReadExt::read(stream, &mut rest),
+    )
+    .await;
 }
 
 /// Writes the joiner into `authorized_keys` and `names:`. The flag tells whether it was not there before.
-async fn write_joiner(app: &Arc<App>, invite: &OpenInvite, joiner: &Paired) -> Result<(PeerName, bool), Failure> {
+async fn write_joiner(
+    app: &Arc<App>,
+    invite: &OpenInvite,
+    joiner: &Paired,
+) -> Result<(PeerName, bool), Failure> {
     let wanted = joiner.name.clone().unwrap_or_else(|| fallback_name(&joiner.peer));
     let known = app.access.members().contains(&joiner.peer);
     if !known {
         let mut entry = Entry::new(joiner.peer);
         entry.services = invite.services.clone();
-        entry.comment = Some(format!("{wanted}, paired {}", Timestamp::now().strftime("%Y-%m-%d")));
+        entry.comment = Some(format!(
+            "{wanted}, paired {}",
+            Timestamp::now().strftime("%Y-%m-%d")
+        ));
         app.edit_access(move |access| access.add(entry)).await?;
     }
     let name = app.write_name(wanted, joiner.peer).await?;
@@ -248,9 +292,19 @@ async fn write_joiner(app: &Arc<App>, invite: &OpenInvite, joiner: &Paired) -> R
 }
 
 async fn enroll(app: &App, invite: &OpenInvite, joiner: &Paired, name: &PeerName) -> Vec<String> {
-    let request = AdmitRequest::Enroll { peer: joiner.peer, name: Some(name.clone()) };
-    let asked = invite.relays.iter().map(|relay| relays::ask(app, *relay, &request));
-    futures::future::join_all(asked).await.into_iter().filter_map(Result::err).collect()
+    let request = AdmitRequest::Enroll {
+        peer: joiner.peer,
+        name: Some(name.clone()),
+    };
+    let asked = invite
+        .relays
+        .iter()
+        .map(|relay| relays::ask(app, *relay, &request));
+    futures::future::join_all(asked)
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
 }
 
 impl OpenInvite {
@@ -319,7 +373,10 @@ async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>
     let mut peers = Vec::new();
     if !configured.is_empty() {
         let mut status = app.node.watch();
-        let reserved = tokio::time::timeout(RESERVATION_WAIT, status.wait_for(|status| status.reserved_relays > 0));
+        let reserved = tokio::time::timeout(
+            RESERVATION_WAIT,
+            status.wait_for(|status| status.reserved_relays > 0),
+        );
         if !matches!(reserved.await, Ok(Ok(_))) {
             notes.push("no relay holds a reservation for this node, see: peerup status".to_owned());
         }
@@ -340,13 +397,23 @@ async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>
             }
         }
     }
-    if let Some(address) = own_address(app).await?.filter(|_| entries.len() < MAX_INVITE_RELAYS) {
+    if let Some(address) = own_address(app)
+        .await?
+        .filter(|_| entries.len() < MAX_INVITE_RELAYS)
+    {
         entries.extend(InviteRelay::new(own_key(app)?, address).ok());
     }
     if entries.is_empty() {
-        let hint = if notes.is_empty() { "add a relay with: peerup relay add".to_owned() } else { notes.join("\n") };
-        return Err(Failure::new(ErrorCode::Unreachable, "nobody could reach this node: no relay and no address")
-            .with_hint(hint));
+        let hint = if notes.is_empty() {
+            "add a relay with: peerup relay add".to_owned()
+        } else {
+            notes.join("\n")
+        };
+        return Err(Failure::new(
+            ErrorCode::Unreachable,
+            "nobody could reach this node: no relay and no address",
+        )
+        .with_hint(hint));
     }
     Ok((entries, peers, notes))
 }
@@ -355,12 +422,19 @@ async fn meeting_places(app: &Arc<App>) -> Result<(Vec<InviteRelay>, Vec<PeerId>
 /// serves two nodes on one machine that has nothing else.
 async fn own_address(app: &App) -> Result<Option<Multiaddr>, Failure> {
     let snapshot = snapshot(app).await?;
-    let own = snapshot.external.iter().chain(&snapshot.listen).filter(|address| !is_relayed(address));
+    let own = snapshot
+        .external
+        .iter()
+        .chain(&snapshot.listen)
+        .filter(|address| !is_relayed(address));
     Ok(own.min_by_key(rank).cloned())
 }
 
 async fn snapshot(app: &App) -> Result<peerup_net::NodeSnapshot, Failure> {
-    app.node.snapshot().await.map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))
+    app.node
+        .snapshot()
+        .await
+        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))
 }
 
 fn is_relayed(address: &Multiaddr) -> bool {
@@ -382,15 +456,19 @@ fn rank(address: &&Multiaddr) -> (u8, u8) {
 
 fn own_key(app: &App) -> Result<libp2p_identity::ed25519::PublicKey, Failure> {
     app.identity.public().try_into_ed25519().map_err(|_| {
-        Failure::new(ErrorCode::ConfigInvalid, "the identity is no Ed25519 key, so it cannot stand in a code")
+        Failure::new(
+            ErrorCode::ConfigInvalid,
+            "the identity is no Ed25519 key, so it cannot stand in a code",
+        )
     })
 }
 
 fn own_name(app: &App, given: Option<&str>) -> Result<String, Failure> {
     if let Some(given) = given {
-        let name: PeerName = given.to_ascii_lowercase().parse().map_err(|error: peerup_model::NameError| {
-            Failure::new(ErrorCode::Invalid, error.to_string())
-        })?;
+        let name: PeerName = given
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
         return Ok(name.to_string());
     }
     Ok(crate::own_name(&app.config(), &app.peer_id()).to_string())
@@ -402,7 +480,12 @@ fn fallback_name(peer: &PeerId) -> PeerName {
 
 fn read_ttl(text: Option<&str>) -> Result<Duration, Failure> {
     let Some(text) = text else { return Ok(DEFAULT_TTL) };
-    let refused = |why: String| Failure::new(ErrorCode::Invalid, format!("the time {text:?} is not valid: {why}"));
+    let refused = |why: String| {
+        Failure::new(
+            ErrorCode::Invalid,
+            format!("the time {text:?} is not valid: {why}"),
+        )
+    };
     let ttl: Duration = text
         .parse::<jiff::SignedDuration>()
         .map_err(|error| refused(error.to_string()))

@@ -9,7 +9,8 @@ use peerup_api::{JoinOutcome, JoinRequest};
 use peerup_model::{ErrorCode, Failure, INVITE_PROTOCOL, PathPolicy, PeerName};
 use peerup_net::{Node, NodeConfig, OpenError, PeerStream, PolicyHandle, ProtocolTable, RelayAddress};
 use peerup_trust::{
-    AccessPolicy, AuthorizedKeys, Entry, Invite, InviteError, Joiner, Paired, PairingError, Refusal, fresh_nonce,
+    AccessPolicy, AuthorizedKeys, Entry, Invite, InviteError, Joiner, Paired, PairingError, Refusal,
+    fresh_nonce,
 };
 
 use super::wire;
@@ -19,20 +20,28 @@ use crate::app::App;
 pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOutcome, Failure> {
     let invite = Invite::decode(&request.code).map_err(|error| code_failure(&error))?;
     if invite.is_expired(Timestamp::now()) {
-        return Err(Failure::new(ErrorCode::TimedOut, "this invite code has expired")
-            .with_hint("ask for a new one: peerup invite, on the other machine; if it is fresh, compare both clocks"));
+        return Err(
+            Failure::new(ErrorCode::TimedOut, "this invite code has expired").with_hint(
+                "ask for a new one: peerup invite, on the other machine; if it is fresh, compare both clocks",
+            ),
+        );
     }
     let inviter = invite.inviter_peer();
     if inviter == app.peer_id() {
-        return Err(Failure::new(ErrorCode::Invalid, "this is an invite of this very node")
-            .with_hint("use the code on the other machine"));
+        return Err(
+            Failure::new(ErrorCode::Invalid, "this is an invite of this very node")
+                .with_hint("use the code on the other machine"),
+        );
     }
     let own_name = own_name(app, request.name.as_deref())?;
     let paired = tokio::time::timeout(wire::PAIRING_TIME, meet(&invite, &app.identity, &own_name))
         .await
         .unwrap_or_else(|_| {
-            Err(Failure::new(ErrorCode::TimedOut, "the inviter did not answer within 30 seconds")
-                .with_hint("is `peerup invite` still waiting there, or its daemon still running?"))
+            Err(Failure::new(
+                ErrorCode::TimedOut,
+                "the inviter did not answer within 30 seconds",
+            )
+            .with_hint("is `peerup invite` still waiting there, or its daemon still running?"))
         })?;
     write_down(app, &invite, paired).await
 }
@@ -101,15 +110,26 @@ async fn write_down(app: &Arc<App>, invite: &Invite, paired: Paired) -> Result<J
         .filter(|entry| entry.peer() != invite.inviter_peer())
         .filter_map(|entry| entry.full_address().to_string().parse().ok())
         .collect();
-    let wanted = paired.name.clone().unwrap_or_else(|| crate::name_from_id(&paired.peer));
+    let wanted = paired
+        .name
+        .clone()
+        .unwrap_or_else(|| crate::name_from_id(&paired.peer));
     if !app.access.members().contains(&paired.peer) {
         let mut entry = Entry::new(paired.peer);
-        entry.comment = Some(format!("{wanted}, paired {}", Timestamp::now().strftime("%Y-%m-%d")));
+        entry.comment = Some(format!(
+            "{wanted}, paired {}",
+            Timestamp::now().strftime("%Y-%m-%d")
+        ));
         app.edit_access(move |access| access.add(entry)).await?;
     }
     let name = app.write_name(wanted, paired.peer).await?;
     let written = relays.clone();
-    app.edit_config(move |editor| written.iter().try_for_each(|relay| editor.add_relay(relay).map(drop))).await?;
+    app.edit_config(move |editor| {
+        written
+            .iter()
+            .try_for_each(|relay| editor.add_relay(relay).map(drop))
+    })
+    .await?;
     for entry in invite.relays().iter().filter(|entry| entry.peer() == paired.peer) {
         app.node.add_address(paired.peer, entry.address().clone()).await;
     }
@@ -127,14 +147,18 @@ fn relay_addresses(invite: &Invite) -> Vec<RelayAddress> {
         .relays()
         .iter()
         .filter(|entry| entry.peer() != inviter)
-        .map(|entry| RelayAddress { peer: entry.peer(), addresses: vec![entry.address().clone()] })
+        .map(|entry| RelayAddress {
+            peer: entry.peer(),
+            addresses: vec![entry.address().clone()],
+        })
         .collect()
 }
 
 /// The one-time node knows the inviter and the relays, nobody else.
 fn one_time_policy(inviter: PeerId, relays: &[RelayAddress]) -> Result<PolicyHandle, Failure> {
     let mut keys = AuthorizedKeys::default();
-    keys.add(Entry::new(inviter)).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    keys.add(Entry::new(inviter))
+        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     let infra: HashSet<PeerId> = relays.iter().map(|relay| relay.peer).collect();
     Ok(PolicyHandle::new(AccessPolicy::new(&keys).with_infra(infra)))
 }
@@ -142,44 +166,67 @@ fn one_time_policy(inviter: PeerId, relays: &[RelayAddress]) -> Result<PolicyHan
 fn own_name(app: &App, given: Option<&str>) -> Result<String, Failure> {
     match given {
         None => Ok(crate::own_name(&app.config(), &app.peer_id()).to_string()),
-        Some(given) => given.to_ascii_lowercase().parse::<PeerName>().map(|name| name.to_string()).map_err(
-            |error| Failure::new(ErrorCode::Invalid, error.to_string()),
-        ),
+        Some(given) => given
+            .to_ascii_lowercase()
+            .parse::<PeerName>()
+            .map(|name| name.to_string())
+            .map_err(|error| Failure::new(ErrorCode::Invalid, error.to_string())),
     }
 }
 
 fn code_failure(error: &InviteError) -> Failure {
-    Failure::new(ErrorCode::Invalid, format!("this is no valid invite code: {error}"))
-        .with_hint("copy it whole; dashes, spaces and case do not matter")
+    Failure::new(
+        ErrorCode::Invalid,
+        format!("this is no valid invite code: {error}"),
+    )
+    .with_hint("copy it whole; dashes, spaces and case do not matter")
 }
 
 fn unreached(error: &OpenError) -> Failure {
     match error {
         OpenError::NotAuthorized { .. } | OpenError::UnsupportedProtocol { .. } => {
-            Failure::new(ErrorCode::Denied, format!("this code lets nobody in: {error}"))
-                .with_hint("it was used, cancelled, or is not of this inviter; ask for a new one: peerup invite")
-        }
-        OpenError::RelayRefused { .. } => {
-            Failure::new(ErrorCode::Unreachable, format!("the relay does not connect this code: {error}")).with_hint(
-                "the inviter is gone, or the code was used or cancelled; ask for a new one: peerup invite",
+            Failure::new(ErrorCode::Denied, format!("this code lets nobody in: {error}")).with_hint(
+                "it was used, cancelled, or is not of this inviter; ask for a new one: peerup invite",
             )
         }
-        _ => Failure::new(ErrorCode::Unreachable, format!("the inviter was not reached: {error}"))
-            .with_hint("is the relay up, and is `peerup invite` still waiting on the other machine?"),
+        OpenError::RelayRefused { .. } => Failure::new(
+            ErrorCode::Unreachable,
+            format!("the relay does not connect this code: {error}"),
+        )
+        .with_hint(
+            "the inviter is gone, or the code was used or cancelled; ask for a new one: peerup invite",
+        ),
+        _ => Failure::new(
+            ErrorCode::Unreachable,
+            format!("the inviter was not reached: {error}"),
+        )
+        .with_hint("is the relay up, and is `peerup invite` still waiting on the other machine?"),
     }
 }
 
 fn refused(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::Used => Failure::new(ErrorCode::Denied, "this invite code was used already"),
-        Refusal::Expired => Failure::new(ErrorCode::TimedOut, "this invite code has expired or was cancelled"),
-        Refusal::WrongProof => Failure::new(ErrorCode::Denied, "the inviter did not accept the proof of this code"),
-        _ => Failure::new(ErrorCode::Failed, "the inviter could not write this node down; see its log"),
+        Refusal::Expired => Failure::new(
+            ErrorCode::TimedOut,
+            "this invite code has expired or was cancelled",
+        ),
+        Refusal::WrongProof => Failure::new(
+            ErrorCode::Denied,
+            "the inviter did not accept the proof of this code",
+        ),
+        _ => Failure::new(
+            ErrorCode::Failed,
+            "the inviter could not write this node down; see its log",
+        ),
     }
     .with_hint("ask for a new one: peerup invite, on the other machine")
 }
 
 fn broken(error: &std::io::Error) -> Failure {
-    Failure::new(ErrorCode::Unreachable, format!("the connection to the inviter broke: {error}"))
-        .with_hint("try again; the code is still good unless it was used")
+    Failure::new(
+        ErrorCode::Unreachable,
+        format!("the connection to the inviter broke: {error}"),
+    )
+    .with_hint("try again; the code is still good unless it was used")
 }

@@ -27,7 +27,8 @@ pub(super) async fn ask(app: &App, relay: PeerId, request: &AdmitRequest) -> Res
         let broken = |error: std::io::Error| format!("the relay {shown} did not answer: {error}");
         wire::send(&mut stream, &request.encode()).await.map_err(broken)?;
         let payload = wire::receive(&mut stream).await.map_err(broken)?;
-        AdmitResponse::decode(&payload).map_err(|error| format!("the relay {shown} answered nonsense: {error}"))
+        AdmitResponse::decode(&payload)
+            .map_err(|error| format!("the relay {shown} answered nonsense: {error}"))
     };
     let answer = tokio::time::timeout(RELAY_TIME, exchange)
         .await
@@ -36,7 +37,9 @@ pub(super) async fn ask(app: &App, relay: PeerId, request: &AdmitRequest) -> Res
         AdmitResponse::Admitted => Ok(()),
         AdmitResponse::Refused(reason) => {
             let todo = match request {
-                AdmitRequest::Enroll { peer, .. } => format!("on the relay, run: relay-server authorize {peer}"),
+                AdmitRequest::Enroll { peer, .. } => {
+                    format!("on the relay, run: relay-server authorize {peer}")
+                }
                 _ => format!("on the relay, run: relay-server authorize {}", app.peer_id()),
             };
             Err(format!("the relay {shown} refused: {reason}; {todo}"))
