@@ -6,7 +6,7 @@ mod load;
 mod procfs;
 mod table;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -36,9 +36,9 @@ pub(crate) struct BenchArguments {
     /// Measures the development build: for trying out the bench, not for figures
     #[arg(long)]
     dev: bool,
-    /// Takes the binaries as they are, without building
-    #[arg(long)]
-    no_build: bool,
+    /// Takes the binaries from this folder, without building
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
 }
 
 /// Measures everybody and prints the table.
@@ -52,10 +52,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     } else {
         Profile::Release
     };
-    let binaries = match arguments.no_build {
-        true => Binaries::as_they_are(profile),
-        false => Binaries::build(profile)?,
-    };
+    let binaries = Binaries::obtain(profile, arguments.binaries.as_deref())?;
     let folder = tempfile::Builder::new().prefix("peerup-bench-").tempdir()?;
     let iperf = IperfServer::start()?;
     let echo = EchoServer::start()?;

@@ -1,8 +1,8 @@
 //! The two binaries that demo, lab and bench drive from the outside: building them, where they lie.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{tools, workspace};
 
@@ -25,29 +25,35 @@ pub(crate) enum Profile {
 }
 
 impl Binaries {
-    /// Builds both and returns where they lie.
+    /// Returns them from a folder, or builds both where none is given.
     ///
     /// # Errors
-    /// Where the wasm target cannot be installed or the build fails.
-    pub(crate) fn build(profile: Profile) -> Result<Self> {
-        tools::ensure_wasm_target()?;
-        let mut build = workspace::cargo(&["build", "--package", "peerup", "--package", "relay-server"]);
-        if profile == Profile::Release {
-            build.arg("--release");
-        }
-        workspace::execute(build)?;
-        Ok(Self::as_they_are(profile))
-    }
-
-    /// Returns where they lie, without building.
-    pub(crate) fn as_they_are(profile: Profile) -> Self {
-        let folder = workspace::target_folder().join(match profile {
-            Profile::Dev => "debug",
-            Profile::Release => "release",
-        });
-        Self {
+    /// Where the wasm target cannot be installed, the build fails, or the folder lacks one of them.
+    pub(crate) fn obtain(profile: Profile, folder: Option<&Path>) -> Result<Self> {
+        let folder = match folder {
+            Some(folder) => std::path::absolute(folder)?,
+            None => build(profile)?,
+        };
+        let binaries = Self {
             peerup: folder.join("peerup"),
             relay: folder.join("relay-server"),
+        };
+        for binary in [&binaries.peerup, &binaries.relay] {
+            ensure!(binary.is_file(), "{} is missing", binary.display());
         }
+        Ok(binaries)
     }
+}
+
+fn build(profile: Profile) -> Result<PathBuf> {
+    tools::ensure_wasm_target()?;
+    let mut build = workspace::cargo(&["build", "--package", "peerup", "--package", "relay-server"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    workspace::execute(build)?;
+    Ok(workspace::target_folder().join(match profile {
+        Profile::Dev => "debug",
+        Profile::Release => "release",
+    }))
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the whole thing on loopback, without root, each step with what it proves.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -23,18 +23,29 @@ const HOME: &str = "home";
 /// The name of the joining node.
 const LAPTOP: &str = "laptop";
 
+/// The arguments of `demo`.
+#[derive(clap::Args, Default)]
+pub(crate) struct DemoArguments {
+    /// Leaves it running with the address to open in a browser
+    #[arg(long)]
+    stay: bool,
+    /// Takes the binaries from this folder, without building
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+}
+
 /// Runs the demo and cleans up.
 ///
 /// # Errors
 /// The step that failed, after the ends of the logs were printed.
-pub(crate) fn run(stay: bool) -> Result<()> {
+pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
     let start = Instant::now();
     println!("building peerup and relay-server");
-    let binaries = Binaries::build(Profile::Dev)?;
+    let binaries = Binaries::obtain(Profile::Dev, arguments.binaries.as_deref())?;
     let built = start.elapsed();
     let folder = tempfile::Builder::new().prefix("peerup-demo-").tempdir()?;
     let mut demo = Demo::default();
-    let outcome = demo.play(&binaries, folder.path(), stay);
+    let outcome = demo.play(&binaries, folder.path(), arguments.stay);
     if outcome.is_err() && !interrupted() {
         demo.print_tails();
     }

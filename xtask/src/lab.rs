@@ -6,7 +6,7 @@ mod stage;
 mod traffic;
 mod tunnels;
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use peerup_testkit::Lab;
@@ -25,9 +25,9 @@ pub(crate) struct LabArguments {
     /// Lists the cases
     #[arg(long)]
     list: bool,
-    /// Takes the binaries as they are, without building
-    #[arg(long)]
-    no_build: bool,
+    /// Takes the binaries from this folder, without building
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
 }
 
 /// A case: its name, what it shows, and how.
@@ -94,10 +94,7 @@ pub(crate) fn run(arguments: &LabArguments) -> Result<()> {
     for program in ["curl", "python3", "ssh", "sshd", "ssh-keygen", "sha256sum"] {
         ensure!(tools::has(program), "the lab needs {program}");
     }
-    let binaries = match arguments.no_build {
-        true => Binaries::as_they_are(Profile::Dev),
-        false => Binaries::build(Profile::Dev)?,
-    };
+    let binaries = Binaries::obtain(Profile::Dev, arguments.binaries.as_deref())?;
     for case in chosen {
         println!("\n--- lab: {}: {}", case.name, case.shows);
         let start = Instant::now();

@@ -33,11 +33,7 @@ enum Chore {
     /// Runs everything that CI runs, in order, up to the first failure
     Test,
     /// Shows the whole thing on loopback: pairs two nodes over a relay and fetches a page through a plugin
-    Demo {
-        /// Leaves it running with the address to open in a browser
-        #[arg(long)]
-        stay: bool,
-    },
+    Demo(demo::DemoArguments),
     /// Runs the end-to-end cases between two NAT routers in network namespaces (needs root)
     Lab(lab::LabArguments),
     /// Measures one encrypted tunnel on loopback, beside a plain copy loop
@@ -58,7 +54,7 @@ fn main() -> ExitCode {
     }
     let outcome = match &arguments.chore {
         Chore::Test => test::run(),
-        Chore::Demo { stay } => demo::run(*stay),
+        Chore::Demo(arguments) => demo::run(arguments),
         Chore::Lab(arguments) => lab::run(arguments),
         Chore::Bench(arguments) => bench::run(arguments),
         Chore::Tidy => tidy::run(),

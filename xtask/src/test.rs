@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
     } else {
         steps.run("lab", || lab::run(&lab::LabArguments::default()))?;
     }
-    steps.run("demo", || demo::run(false))?;
+    steps.run("demo", || demo::run(&demo::DemoArguments::default()))?;
     steps.summary();
     Ok(())
 }
