@@ -46,8 +46,8 @@ pub enum KeyFileError {
     Content {
         /// The file.
         path: PathBuf,
-        /// The line and the reason.
-        source: AuthorizedKeysError,
+        /// The line and the reason. Boxed: peer ids are large, and every result would carry the room for one.
+        source: Box<AuthorizedKeysError>,
     },
     /// The lock beside it cannot be had.
     #[error("{} cannot be locked for the edit: {source}", path.display())]
@@ -170,7 +170,7 @@ impl KeyFile {
     fn content_error(&self, source: AuthorizedKeysError) -> KeyFileError {
         KeyFileError::Content {
             path: self.path.clone(),
-            source,
+            source: Box::new(source),
         }
     }
 }

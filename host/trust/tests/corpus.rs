@@ -9,8 +9,9 @@ fn replay(target: &str, entry: fn(&[u8])) {
         .join("../../fuzz/corpus")
         .join(target);
     let mut seen = 0;
-    for file in fs::read_dir(&folder).unwrap() {
-        entry(&fs::read(file.unwrap().path()).unwrap());
+    for file in fs::read_dir(&folder).expect("the corpus is in the repository") {
+        let path = file.expect("its folder can be read").path();
+        entry(&fs::read(path).expect("its files can be read"));
         seen += 1;
     }
     assert!(seen > 0, "no corpus in {}", folder.display());
