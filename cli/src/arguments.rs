@@ -99,7 +99,9 @@ impl Command {
     /// Returns the log level without -v and -q: a daemon tells what changes, a command only what is wrong.
     pub(crate) fn log_level(&self) -> &'static str {
         match self {
-            Self::Daemon(Daemon { command: None | Some(DaemonCommand::Start) }) => "info",
+            Self::Daemon(Daemon {
+                command: None | Some(DaemonCommand::Start),
+            }) => "info",
             _ => "warn",
         }
     }
@@ -117,7 +119,12 @@ pub(crate) struct Init {
     #[arg(long, value_name = "P", env = "PEERUP_PORT")]
     pub(crate) port: Option<u16>,
     /// A relay: a full multiaddr with /p2p/, or HOST[:PORT] together with --relay-id. May be repeated.
-    #[arg(long = "relay", value_name = "ADDR", env = "PEERUP_RELAY", value_delimiter = ',')]
+    #[arg(
+        long = "relay",
+        value_name = "ADDR",
+        env = "PEERUP_RELAY",
+        value_delimiter = ','
+    )]
     pub(crate) relays: Vec<String>,
     /// The peer id of the relay given as HOST[:PORT].
     #[arg(long, value_name = "PEER", env = "PEERUP_RELAY_ID")]
@@ -160,7 +167,12 @@ pub(crate) enum DaemonCommand {
         #[arg(long, value_name = "S", env = "PEERUP_SERVICE")]
         service: String,
         /// address:port, or a port on 127.0.0.1; 0 for a free one.
-        #[arg(long, value_name = "ADDR", env = "PEERUP_LISTEN", default_value = "127.0.0.1:0")]
+        #[arg(
+            long,
+            value_name = "ADDR",
+            env = "PEERUP_LISTEN",
+            default_value = "127.0.0.1:0"
+        )]
         listen: String,
     },
     /// End a forwarding of the daemon.
@@ -345,7 +357,10 @@ mod tests {
         ] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert!(arguments.global.json, "{line}");
-            assert!(matches!(arguments.command, Command::Ping(Ping { count: 2, .. })), "{line}");
+            assert!(
+                matches!(arguments.command, Command::Ping(Ping { count: 2, .. })),
+                "{line}"
+            );
         }
     }
 

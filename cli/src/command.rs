@@ -43,7 +43,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
 fn version(context: &Context) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     if context.json {
-        return output::json(&serde_json::json!({ "name": "peerup", "version": version, "contract": "0.1.0" }));
+        return output::json(
+            &serde_json::json!({ "name": "peerup", "version": version, "contract": "0.1.0" }),
+        );
     }
     output::line(format!("peerup {version} (plugin contract 0.1.0)"))
 }

@@ -29,7 +29,8 @@ impl Context {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                std::io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             }
         };
         Self {
@@ -80,7 +81,10 @@ impl Context {
             .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
         // The daemon's socket lies beside the config: the folder must not depend on who asks from where.
         std::path::absolute(&found).map_err(|error| {
-            Failure::new(ErrorCode::ConfigInvalid, format!("{} cannot be found: {error}", found.display()))
+            Failure::new(
+                ErrorCode::ConfigInvalid,
+                format!("{} cannot be found: {error}", found.display()),
+            )
         })
     }
 
@@ -96,7 +100,10 @@ impl Context {
     }
 
     /// Tells the person something that is not data.
-    #[expect(clippy::print_stderr, reason = "the one place where a command speaks to a person")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the one place where a command speaks to a person"
+    )]
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
@@ -109,9 +116,16 @@ impl Context {
     }
 
     /// Tells why the command failed and returns its exit code.
-    #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the one place where a command says why it failed"
+    )]
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        let (red, plain) = if self.color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        let (red, plain) = if self.color {
+            ("\x1b[1;31m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
         eprintln!("{red}error:{plain} {}", failure.message);
         if let Some(hint) = &failure.hint {
             for line in hint.lines() {

@@ -8,15 +8,21 @@ use serde::Serialize;
 /// Prints one line, or ends the command quietly when nobody reads on.
 pub(crate) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        _ => Failure::new(ErrorCode::Failed, format!("standard output cannot be written: {error}")),
-    })
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            _ => Failure::new(
+                ErrorCode::Failed,
+                format!("standard output cannot be written: {error}"),
+            ),
+        })
 }
 
 /// Prints an object of the API as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let text =
+        serde_json::to_string(value).map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     line(text)
 }
 
@@ -32,8 +38,11 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
         }
     }
     let print = |cells: &[String; N]| {
-        let padded: Vec<String> =
-            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         line(padded.join("  ").trim_end())
     };
     print(&headings.map(str::to_owned))?;

@@ -23,18 +23,26 @@ impl Session {
     pub(crate) async fn attach(context: &Context) -> Result<Self, Failure> {
         let client = running(&context.config_path()?).await;
         client.map(|client| Self { client, node: None }).ok_or_else(|| {
-            Failure::new(ErrorCode::NoDaemon, "no daemon is running").with_hint("start it with: peerup daemon")
+            Failure::new(ErrorCode::NoDaemon, "no daemon is running")
+                .with_hint("start it with: peerup daemon")
         })
     }
 
     /// Speaks to the running daemon, or starts a temporary node.
-    pub(crate) async fn attach_or_start(context: &Context, config: PathBuf, mode: Mode) -> Result<Self, Failure> {
+    pub(crate) async fn attach_or_start(
+        context: &Context,
+        config: PathBuf,
+        mode: Mode,
+    ) -> Result<Self, Failure> {
         if let Some(client) = running(&config).await {
             return Ok(Self { client, node: None });
         }
         context.note("no daemon is running: starting a temporary node for this command");
         let node = Daemon::start(DaemonOptions { config, mode }).await?;
-        Ok(Self { client: node.client(), node: Some(node) })
+        Ok(Self {
+            client: node.client(),
+            node: Some(node),
+        })
     }
 
     /// Ends the temporary node, if there is one, and returns what the command came to.

@@ -140,7 +140,8 @@ impl Membership {
         let written = blocking(move || {
             match file.add(entry) {
                 // Another hand was faster, which is as good; the list as it stands now counts.
-                Ok(()) | Err(KeyFileError::Content { .. }) => {}
+                Ok(()) => {}
+                Err(error) if error.is_already_authorized() => {}
                 Err(error) => return Err(Box::new(error)),
             }
             file.load().map_err(Box::new)

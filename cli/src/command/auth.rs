@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use peerup_api::{AuthEntry, AuthRequest, Client, ClientError};
 use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PeerName};
-use peerup_trust::{AuthorizedKeysError, Entry, KeyFile, KeyFileError, MemberRole};
+use peerup_trust::{Entry, KeyFile, MemberRole};
 
 use super::{daemon, failed, usage};
 use crate::{arguments::Auth, context::Context, output, session};
@@ -18,9 +18,24 @@ pub(crate) async fn run(context: &Context, command: Auth) -> Result<(), Failure>
     let (path, config) = context.load()?;
     let client = session::running(&path).await;
     match command {
-        Auth::Add { id, comment, name, services, expires } => {
-            let expires = expires.map(|text| read_when(&text)).transpose()?.map(|when| when.to_string());
-            let request = AuthRequest { peer_id: id, comment, name, services, expires };
+        Auth::Add {
+            id,
+            comment,
+            name,
+            services,
+            expires,
+        } => {
+            let expires = expires
+                .map(|text| read_when(&text))
+                .transpose()?
+                .map(|when| when.to_string());
+            let request = AuthRequest {
+                peer_id: id,
+                comment,
+                name,
+                services,
+                expires,
+            };
             match client {
                 Some(client) => add_live(context, &client, &request).await,
                 None => add_to_files(context, &path, &config, request),
@@ -30,7 +45,10 @@ pub(crate) async fn run(context: &Context, command: Auth) -> Result<(), Failure>
         Auth::Remove { peer } => match client {
             Some(client) => {
                 let path = format!("/v1/auth/{peer}");
-                let done = client.delete(&path, None::<&()>).await.map_err(ClientError::into_failure)?;
+                let done = client
+                    .delete(&path, None::<&()>)
+                    .await
+                    .map_err(ClientError::into_failure)?;
                 daemon::tell(context, &done)
             }
             None => remove_from_file(context, &config, &peer),
@@ -44,11 +62,19 @@ fn key_file(config: &NodeConfig) -> KeyFile {
 }
 
 async fn add_live(context: &Context, client: &Client, request: &AuthRequest) -> Result<(), Failure> {
-    let done = client.post("/v1/auth", request).await.map_err(ClientError::into_failure)?;
+    let done = client
+        .post("/v1/auth", request)
+        .await
+        .map_err(ClientError::into_failure)?;
     daemon::tell(context, &done)
 }
 
-fn add_to_files(context: &Context, path: &Path, config: &NodeConfig, request: AuthRequest) -> Result<(), Failure> {
+fn add_to_files(
+    context: &Context,
+    path: &Path,
+    config: &NodeConfig,
+    request: AuthRequest,
+) -> Result<(), Failure> {
     let peer = request
         .peer_id
         .parse()
@@ -62,14 +88,20 @@ fn add_to_files(context: &Context, path: &Path, config: &NodeConfig, request: Au
     entry.comment = request.comment;
     entry.services = request
         .services
-        .map(|services| services.iter().map(|service| service.parse()).collect::<Result<Vec<_>, _>>())
+        .map(|services| {
+            services
+                .iter()
+                .map(|service| service.parse())
+                .collect::<Result<Vec<_>, _>>()
+        })
         .transpose()
         .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
     entry.expires = request.expires.as_deref().map(read_when).transpose()?;
     key_file(config).add(entry).map_err(|error| {
-        let code = match error {
-            KeyFileError::Content { source: AuthorizedKeysError::AlreadyPresent(_), .. } => ErrorCode::Conflict,
-            _ => ErrorCode::Failed,
+        let code = if error.is_already_authorized() {
+            ErrorCode::Conflict
+        } else {
+            ErrorCode::Failed
         };
         Failure::new(code, error.to_string())
     })?;
@@ -89,8 +121,10 @@ fn remove_from_file(context: &Context, config: &NodeConfig, peer: &str) -> Resul
     let (id, _) = peerup_daemon::resolve(config, &known, peer)?;
     let removed = file.remove(&id).map_err(|error| failed(error.to_string()))?;
     if removed.is_none() {
-        return Err(Failure::new(ErrorCode::NotFound, format!("{peer} is not in authorized_keys"))
-            .with_hint("see who is with: peerup auth list"));
+        return Err(
+            Failure::new(ErrorCode::NotFound, format!("{peer} is not in authorized_keys"))
+                .with_hint("see who is with: peerup auth list"),
+        );
     }
     daemon::tell(context, &serde_json::json!({ "status": "removed" }))
 }
@@ -99,7 +133,9 @@ async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -
     let entries: Vec<AuthEntry> = match client {
         Some(client) => client.get("/v1/auth").await.map_err(ClientError::into_failure)?,
         None => {
-            let keys = key_file(config).load_or_empty().map_err(|error| failed(error.to_string()))?;
+            let keys = key_file(config)
+                .load_or_empty()
+                .map_err(|error| failed(error.to_string()))?;
             keys.entries().map(|entry| describe(entry, config)).collect()
         }
     };
@@ -119,7 +155,10 @@ async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -
             [
                 output::or_dash(entry.name.as_ref()),
                 entry.peer_id.clone(),
-                entry.services.as_ref().map_or_else(|| "all".to_owned(), |services| services.join(",")),
+                entry
+                    .services
+                    .as_ref()
+                    .map_or_else(|| "all".to_owned(), |services| services.join(",")),
                 expires,
                 output::or_dash(entry.comment.as_ref()),
             ]
@@ -137,7 +176,10 @@ fn describe(entry: &Entry, config: &NodeConfig) -> AuthEntry {
             MemberRole::Admin => "admin".to_owned(),
             MemberRole::Member => "member".to_owned(),
         },
-        services: entry.services.as_ref().map(|list| list.iter().map(ToString::to_string).collect()),
+        services: entry
+            .services
+            .as_ref()
+            .map(|list| list.iter().map(ToString::to_string).collect()),
         expires: entry.expires.map(|expires| expires.to_string()),
         expired: entry.is_expired(Timestamp::now()),
     }

@@ -31,22 +31,42 @@ pub(crate) async fn run(context: &Context, command: Option<DaemonCommand>) -> Re
             let session = Session::attach(context).await?;
             ping::through(context, &session.client, arguments).await
         }
-        Some(DaemonCommand::Connect { peer, service, listen }) => {
+        Some(DaemonCommand::Connect {
+            peer,
+            service,
+            listen,
+        }) => {
             let listen = proxy::read_listen(Some(&listen))?;
-            connect(context, ConnectRequest { peer, service, listen }).await
+            connect(
+                context,
+                ConnectRequest {
+                    peer,
+                    service,
+                    listen,
+                },
+            )
+            .await
         }
         Some(DaemonCommand::Disconnect { id }) => disconnect(context, &id).await,
     }
 }
 
 async fn get<T: serde::de::DeserializeOwned>(session: &Session, path: &str) -> Result<T, Failure> {
-    session.client.get(path).await.map_err(peerup_api::ClientError::into_failure)
+    session
+        .client
+        .get(path)
+        .await
+        .map_err(peerup_api::ClientError::into_failure)
 }
 
 /// Runs the daemon in the foreground until a signal or a request ends it.
 async fn start(context: &Context) -> Result<(), Failure> {
     let config = context.config_path()?;
-    let daemon = Daemon::start(DaemonOptions { config, mode: Mode::Daemon }).await?;
+    let daemon = Daemon::start(DaemonOptions {
+        config,
+        mode: Mode::Daemon,
+    })
+    .await?;
     let token = daemon.shutdown_token();
     tokio::spawn(async move {
         interrupted().await;
@@ -79,7 +99,11 @@ pub(super) fn tell(context: &Context, done: &serde_json::Value) -> Result<(), Fa
     if context.json {
         return output::json(done);
     }
-    context.note(done.get("status").and_then(|status| status.as_str()).unwrap_or("done"));
+    context.note(
+        done.get("status")
+            .and_then(|status| status.as_str())
+            .unwrap_or("done"),
+    );
     Ok(())
 }
 
@@ -94,7 +118,10 @@ async fn peers(context: &Context, all: bool) -> Result<(), Failure> {
         context.note("no peer is connected");
     }
     let rows: Vec<[String; 7]> = peers.iter().map(peer_row).collect();
-    output::table(["NAME", "ID", "ROLE", "PATH", "RTT", "LAST ANSWER", "AGENT"], &rows)
+    output::table(
+        ["NAME", "ID", "ROLE", "PATH", "RTT", "LAST ANSWER", "AGENT"],
+        &rows,
+    )
 }
 
 fn peer_row(peer: &PeerInfo) -> [String; 7] {
@@ -108,16 +135,21 @@ fn peer_row(peer: &PeerInfo) -> [String; 7] {
         peer.id.clone(),
         peer.role.clone(),
         path,
-        peer.rtt_ms.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1}ms")),
-        peer.last_seen_s.map_or_else(|| "-".to_owned(), |age| format!("{age}s ago")),
+        peer.rtt_ms
+            .map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1}ms")),
+        peer.last_seen_s
+            .map_or_else(|| "-".to_owned(), |age| format!("{age}s ago")),
         output::or_dash(peer.agent_version.as_ref()),
     ]
 }
 
 async fn connect(context: &Context, request: ConnectRequest) -> Result<(), Failure> {
     let session = Session::attach(context).await?;
-    let info: ConnectInfo =
-        session.client.post("/v1/connect", &request).await.map_err(peerup_api::ClientError::into_failure)?;
+    let info: ConnectInfo = session
+        .client
+        .post("/v1/connect", &request)
+        .await
+        .map_err(peerup_api::ClientError::into_failure)?;
     if context.json {
         return output::json(&info);
     }
@@ -127,7 +159,10 @@ async fn connect(context: &Context, request: ConnectRequest) -> Result<(), Failu
 async fn disconnect(context: &Context, id: &str) -> Result<(), Failure> {
     let session = Session::attach(context).await?;
     let path = format!("/v1/connect/{id}");
-    let done: serde_json::Value =
-        session.client.delete(&path, None::<&()>).await.map_err(peerup_api::ClientError::into_failure)?;
+    let done: serde_json::Value = session
+        .client
+        .delete(&path, None::<&()>)
+        .await
+        .map_err(peerup_api::ClientError::into_failure)?;
     tell(context, &done)
 }

@@ -84,11 +84,16 @@ pub(super) fn make(
         .transpose()
         .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        failed(format!("the folder {} cannot be made: {error}", folder.display()))
-    })?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| failed(format!("the folder {} cannot be made: {error}", folder.display())))?;
     let (key_file, keys_file) = (folder.join("identity.key"), folder.join("authorized_keys"));
-    if let Some(found) = [path, &key_file, &keys_file].into_iter().find(|file| file.exists()) {
+    if let Some(found) = [path, &key_file, &keys_file]
+        .into_iter()
+        .find(|file| file.exists())
+    {
         return Err(exists(found));
     }
     let port = match port {
@@ -101,7 +106,12 @@ pub(super) fn make(
     write_new(&keys_file, KEYS_HEADER)?;
     // Last: a config that is there says that all of it is.
     peerup_config::create_config(path, &text).map_err(|error| failed(error.to_string()))?;
-    Ok(Made { path: path.to_owned(), peer_id: keypair.public().to_peer_id(), port, has_relay })
+    Ok(Made {
+        path: path.to_owned(),
+        peer_id: keypair.public().to_peer_id(),
+        port,
+        has_relay,
+    })
 }
 
 const KEYS_HEADER: &str = "\
@@ -110,14 +120,21 @@ const KEYS_HEADER: &str = "\
 ";
 
 fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .map_err(|error| failed(format!("{} cannot be written: {error}", path.display())))
 }
 
 fn exists(path: &Path) -> Failure {
-    Failure::new(ErrorCode::Conflict, format!("{} exists already and stays as it is", path.display()))
-        .with_hint("choose another folder with --dir, or move it away if you want to begin anew")
+    Failure::new(
+        ErrorCode::Conflict,
+        format!("{} exists already and stays as it is", path.display()),
+    )
+    .with_hint("choose another folder with --dir, or move it away if you want to begin anew")
 }
 
 fn report(context: &Context, made: &Made) -> Result<(), Failure> {
@@ -138,10 +155,13 @@ fn report(context: &Context, made: &Made) -> Result<(), Failure> {
 /// Reads a relay as a full multiaddr, or as HOST[:PORT] with the peer id beside it.
 pub(super) fn read_relay(text: &str, id: Option<&str>) -> Result<RelayAddress, Failure> {
     if text.starts_with('/') {
-        return text.parse().map_err(|error| usage(format!("the relay {text}: {error}")));
+        return text
+            .parse()
+            .map_err(|error| usage(format!("the relay {text}: {error}")));
     }
     let id = id.ok_or_else(|| {
-        usage(format!("the relay {text} needs its peer id")).with_hint("add --relay-id; `relay-server info` prints it")
+        usage(format!("the relay {text} needs its peer id"))
+            .with_hint("add --relay-id; `relay-server info` prints it")
     })?;
     let (host, port) = split_host(text)?;
     let host = match host.parse::<IpAddr>() {
@@ -150,11 +170,16 @@ pub(super) fn read_relay(text: &str, id: Option<&str>) -> Result<RelayAddress, F
         Err(_) => format!("/dns/{host}"),
     };
     let full = format!("{host}/tcp/{port}/p2p/{id}");
-    full.parse().map_err(|error| usage(format!("the relay {text} with the id {id}: {error}")))
+    full.parse()
+        .map_err(|error| usage(format!("the relay {text} with the id {id}: {error}")))
 }
 
 fn split_host(text: &str) -> Result<(&str, u16), Failure> {
-    let refused = || usage(format!("the relay {text:?} is neither a multiaddr nor HOST[:PORT]"));
+    let refused = || {
+        usage(format!(
+            "the relay {text:?} is neither a multiaddr nor HOST[:PORT]"
+        ))
+    };
     if text.parse::<IpAddr>().is_ok() {
         return Ok((text, RELAY_PORT));
     }
@@ -190,7 +215,10 @@ fn free_port() -> Result<u16, Failure> {
     Err(failed("no free port was found").with_hint("choose one with --port"))
 }
 
-#[expect(clippy::print_stderr, reason = "a question stands on the line where it is answered")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a question stands on the line where it is answered"
+)]
 fn ask(question: &str) -> Result<Option<String>, Failure> {
     eprint!("{question} ");
     let mut answer = String::new();
@@ -233,7 +261,11 @@ mod tests {
             ("relay.example", Some("nobody")),
             ("", Some(ID)),
         ] {
-            assert_eq!(read_relay(text, id).unwrap_err().code, ErrorCode::Invalid, "{text}");
+            assert_eq!(
+                read_relay(text, id).unwrap_err().code,
+                ErrorCode::Invalid,
+                "{text}"
+            );
         }
     }
 
@@ -245,7 +277,10 @@ mod tests {
         let before = std::fs::read(folder.path().join("identity.key")).unwrap();
         std::fs::remove_file(&path).unwrap();
 
-        assert_eq!(make(&path, Some("two"), None, Vec::new()).unwrap_err().code, ErrorCode::Conflict);
+        assert_eq!(
+            make(&path, Some("two"), None, Vec::new()).unwrap_err().code,
+            ErrorCode::Conflict
+        );
 
         assert_eq!(std::fs::read(folder.path().join("identity.key")).unwrap(), before);
         assert!(!path.exists());

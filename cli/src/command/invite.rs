@@ -25,7 +25,13 @@ async fn invite(context: &Context, session: &Session, arguments: Invite) -> Resu
         ttl: Some(format!("{}s", arguments.ttl.as_secs())),
         services: arguments.services,
     };
-    let make = async { session.client.post("/v1/invite", &request).await.map_err(ClientError::into_failure) };
+    let make = async {
+        session
+            .client
+            .post("/v1/invite", &request)
+            .await
+            .map_err(ClientError::into_failure)
+    };
     let made: InviteInfo = until_interrupted(make).await?;
     let path = format!("/v1/invite/{}", made.id);
     let joined = until_interrupted(wait(context, session, &made, &path, arguments.non_interactive)).await;
@@ -55,7 +61,11 @@ async fn wait(
         show(context, made);
     }
     context.note(&format!("waiting for the peer to join, until {}", made.expires));
-    let outcome: InviteOutcome = session.client.wait(path).await.map_err(ClientError::into_failure)?;
+    let outcome: InviteOutcome = session
+        .client
+        .wait(path)
+        .await
+        .map_err(ClientError::into_failure)?;
     for note in &outcome.notes {
         context.note(&format!("left to do: {note}"));
     }

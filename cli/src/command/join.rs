@@ -26,10 +26,16 @@ pub(crate) async fn run(context: &Context, arguments: Join) -> Result<(), Failur
     })?;
     let path = config(context, &arguments)?;
     let session = Session::attach_or_start(context, path, Mode::Client).await?;
-    let request = JoinRequest { code, name: arguments.name };
+    let request = JoinRequest {
+        code,
+        name: arguments.name,
+    };
     let joined = async {
-        let outcome: JoinOutcome =
-            session.client.post("/v1/join", &request).await.map_err(ClientError::into_failure)?;
+        let outcome: JoinOutcome = session
+            .client
+            .post("/v1/join", &request)
+            .await
+            .map_err(ClientError::into_failure)?;
         Ok(outcome)
     };
     let outcome = until_interrupted(joined).await;
@@ -72,8 +78,11 @@ fn read_code(context: &Context, arguments: &Join) -> Result<String, Failure> {
         context.note("paste the invite code, then enter:");
     }
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(std::io::stdin().take(MAX_CODE)), &mut line)
-        .map_err(|error| failed(format!("standard input cannot be read: {error}")))?;
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(std::io::stdin().take(MAX_CODE)),
+        &mut line,
+    )
+    .map_err(|error| failed(format!("standard input cannot be read: {error}")))?;
     if line.trim().is_empty() {
         return Err(usage("no invite code was given")
             .with_hint("give it as an argument, in PEERUP_INVITE_CODE, or on standard input"));

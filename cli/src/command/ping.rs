@@ -37,23 +37,39 @@ pub(super) async fn through(context: &Context, client: &Client, arguments: Ping)
         Ok(()) if received == 0 => Err(Failure::new(ErrorCode::Unreachable, "nothing came back")
             .with_hint("is its daemon running? see: peerup status")),
         // Ending an endless ping by hand is how it ends.
-        Err(failure) if failure.code == ErrorCode::Interrupted && received > 0 && request.count == 0 => Ok(()),
+        Err(failure) if failure.code == ErrorCode::Interrupted && received > 0 && request.count == 0 => {
+            Ok(())
+        }
         other => other,
     }
 }
 
-async fn show(context: &Context, client: &Client, request: &PingRequest, received: &mut u64) -> Result<(), Failure> {
-    let mut lines =
-        client.post_lines("/v1/ping?format=both", request).await.map_err(ClientError::into_failure)?;
+async fn show(
+    context: &Context,
+    client: &Client,
+    request: &PingRequest,
+    received: &mut u64,
+) -> Result<(), Failure> {
+    let mut lines = client
+        .post_lines("/v1/ping?format=both", request)
+        .await
+        .map_err(ClientError::into_failure)?;
     while let Some(event) = lines.next().await.map_err(ClientError::into_failure)? {
-        let json = event.get("json").ok_or_else(|| failed("the daemon's answer has no event"))?;
+        let json = event
+            .get("json")
+            .ok_or_else(|| failed("the daemon's answer has no event"))?;
         if json.get("rtt_ms").is_some() {
             *received += 1;
         }
         if context.json {
             output::json(json)?;
         } else {
-            output::line(event.get("text").and_then(|text| text.as_str()).unwrap_or_default())?;
+            output::line(
+                event
+                    .get("text")
+                    .and_then(|text| text.as_str())
+                    .unwrap_or_default(),
+            )?;
         }
     }
     Ok(())

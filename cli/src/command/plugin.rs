@@ -8,7 +8,11 @@ use crate::{arguments::Plugin, context::Context, output, session::Session};
 pub(crate) async fn run(context: &Context, command: &Plugin) -> Result<(), Failure> {
     let Plugin::List = command;
     let session = Session::attach(context).await?;
-    let plugins: Vec<PluginInfo> = session.client.get("/v1/plugins").await.map_err(ClientError::into_failure)?;
+    let plugins: Vec<PluginInfo> = session
+        .client
+        .get("/v1/plugins")
+        .await
+        .map_err(ClientError::into_failure)?;
     if context.json {
         return output::json(&plugins);
     }
@@ -27,7 +31,19 @@ pub(crate) async fn run(context: &Context, command: &Plugin) -> Result<(), Failu
             ]
         })
         .collect();
-    output::table(["PLUGIN", "VERSION", "STATE", "INSTANCES", "TUNNELS", "TRAPS", "DENIALS", "BYTES"], &rows)?;
+    output::table(
+        [
+            "PLUGIN",
+            "VERSION",
+            "STATE",
+            "INSTANCES",
+            "TUNNELS",
+            "TRAPS",
+            "DENIALS",
+            "BYTES",
+        ],
+        &rows,
+    )?;
     for plugin in &plugins {
         if let Some(reason) = &plugin.reason {
             context.note(&format!("{}: {reason}", plugin.name));

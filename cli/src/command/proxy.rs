@@ -14,7 +14,11 @@ use crate::{
 
 pub(crate) async fn run(context: &Context, arguments: Proxy) -> Result<(), Failure> {
     let listen = read_listen(arguments.listen.as_deref())?;
-    let request = ConnectRequest { peer: arguments.peer, service: arguments.service, listen };
+    let request = ConnectRequest {
+        peer: arguments.peer,
+        service: arguments.service,
+        listen,
+    };
     let (path, _) = context.load()?;
     let session = Session::attach_or_start(context, path, Mode::Client).await?;
     let outcome = until_interrupted(follow(context, &session, &request)).await;
@@ -24,10 +28,17 @@ pub(crate) async fn run(context: &Context, arguments: Proxy) -> Result<(), Failu
 /// Follows the proxy until it ends, which is a failure: only the person ends it.
 async fn follow(context: &Context, session: &Session, request: &ConnectRequest) -> Result<(), Failure> {
     let path = "/v1/connect?follow=true&format=both";
-    let mut lines = session.client.post_lines(path, request).await.map_err(ClientError::into_failure)?;
+    let mut lines = session
+        .client
+        .post_lines(path, request)
+        .await
+        .map_err(ClientError::into_failure)?;
     let mut listening = false;
     while let Some(event) = lines.next().await.map_err(ClientError::into_failure)? {
-        let text = event.get("text").and_then(|text| text.as_str()).unwrap_or_default();
+        let text = event
+            .get("text")
+            .and_then(|text| text.as_str())
+            .unwrap_or_default();
         if listening {
             context.note(text);
         } else if context.json {
@@ -37,8 +48,10 @@ async fn follow(context: &Context, session: &Session, request: &ConnectRequest) 
         }
         listening = true;
     }
-    Err(Failure::new(ErrorCode::Failed, "the daemon ended, and the proxy with it")
-        .with_hint("start it again with: peerup daemon"))
+    Err(
+        Failure::new(ErrorCode::Failed, "the daemon ended, and the proxy with it")
+            .with_hint("start it again with: peerup daemon"),
+    )
 }
 
 /// Returns where to listen: a port stands for one on 127.0.0.1.
@@ -47,10 +60,15 @@ pub(super) fn read_listen(text: Option<&str>) -> Result<String, Failure> {
     if let Ok(port) = text.parse::<u16>() {
         return Ok(format!("127.0.0.1:{port}"));
     }
-    let with_host = text.strip_prefix(':').map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let with_host = text
+        .strip_prefix(':')
+        .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     peerup_config::check_host_port(&with_host).or_else(|error| {
         // Port 0 is no address to connect to, but one to listen on.
-        if with_host.rsplit_once(':').is_some_and(|(host, port)| port == "0" && !host.is_empty()) {
+        if with_host
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| port == "0" && !host.is_empty())
+        {
             return Ok(());
         }
         Err(usage(format!("{text:?} is no address to listen on: {error}"))
@@ -74,7 +92,11 @@ mod tests {
             assert_eq!(read_listen(given).unwrap(), listen);
         }
         for bad in ["", "host", "127.0.0.1:", "127.0.0.1:99999", "-1"] {
-            assert_eq!(read_listen(Some(bad)).unwrap_err().code, ErrorCode::Invalid, "{bad}");
+            assert_eq!(
+                read_listen(Some(bad)).unwrap_err().code,
+                ErrorCode::Invalid,
+                "{bad}"
+            );
         }
     }
 }

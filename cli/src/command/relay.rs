@@ -13,18 +13,29 @@ pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure
     let client = session::running(&path).await;
     match command {
         Relay::Add { addresses } => {
-            let relays: Vec<RelayAddress> = addresses.iter().map(|text| read(text)).collect::<Result<_, _>>()?;
+            let relays: Vec<RelayAddress> = addresses
+                .iter()
+                .map(|text| read(text))
+                .collect::<Result<_, _>>()?;
             match client {
                 None => {
                     ConfigFile::new(&path)
-                        .edit(|editor| relays.iter().try_for_each(|relay| editor.add_relay(relay).map(drop)))
+                        .edit(|editor| {
+                            relays
+                                .iter()
+                                .try_for_each(|relay| editor.add_relay(relay).map(drop))
+                        })
                         .map_err(|error| failed(error.to_string()))?;
                 }
                 Some(client) => {
                     for relay in &relays {
-                        let request = RelayRequest { address: relay.to_string() };
-                        let _: serde_json::Value =
-                            client.post("/v1/relays", &request).await.map_err(ClientError::into_failure)?;
+                        let request = RelayRequest {
+                            address: relay.to_string(),
+                        };
+                        let _: serde_json::Value = client
+                            .post("/v1/relays", &request)
+                            .await
+                            .map_err(ClientError::into_failure)?;
                     }
                 }
             }
@@ -33,8 +44,10 @@ pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure
         Relay::Remove { address } => {
             let relay = read(&address)?;
             if !config.relays.contains(&relay) {
-                return Err(Failure::new(ErrorCode::NotFound, format!("{address} is not among the relays"))
-                    .with_hint("see them with: peerup relay list"));
+                return Err(
+                    Failure::new(ErrorCode::NotFound, format!("{address} is not among the relays"))
+                        .with_hint("see them with: peerup relay list"),
+                );
             }
             match client {
                 None => {
@@ -44,15 +57,20 @@ pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure
                 }
                 Some(client) => {
                     let request = RelayRequest { address };
-                    let _: serde_json::Value =
-                        client.delete("/v1/relays", Some(&request)).await.map_err(ClientError::into_failure)?;
+                    let _: serde_json::Value = client
+                        .delete("/v1/relays", Some(&request))
+                        .await
+                        .map_err(ClientError::into_failure)?;
                 }
             }
             daemon::tell(context, &serde_json::json!({ "status": "removed" }))
         }
         Relay::List => {
             let relays: Vec<RelayInfo> = match client {
-                Some(client) => client.get("/v1/relays").await.map_err(ClientError::into_failure)?,
+                Some(client) => client
+                    .get("/v1/relays")
+                    .await
+                    .map_err(ClientError::into_failure)?,
                 None => config
                     .relays
                     .iter()

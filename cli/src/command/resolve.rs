@@ -13,8 +13,13 @@ pub(crate) async fn run(context: &Context, name: &str) -> Result<(), Failure> {
     let (path, config) = context.load()?;
     let answer = match session::running(&path).await {
         Some(client) => {
-            let request = ResolveRequest { name: name.to_owned() };
-            client.post("/v1/resolve", &request).await.map_err(ClientError::into_failure)?
+            let request = ResolveRequest {
+                name: name.to_owned(),
+            };
+            client
+                .post("/v1/resolve", &request)
+                .await
+                .map_err(ClientError::into_failure)?
         }
         None => {
             let keys = KeyFile::new(config.security.authorized_keys_file.clone())

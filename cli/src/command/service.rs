@@ -12,7 +12,9 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
     let (path, config) = context.load()?;
     let client = session::running(&path).await;
     let edit = |change: &dyn Fn(&mut ConfigEditor) -> Result<(), EditError>, status: &str| {
-        ConfigFile::new(&path).edit(change).map_err(|error| failed(error.to_string()))?;
+        ConfigFile::new(&path)
+            .edit(change)
+            .map_err(|error| failed(error.to_string()))?;
         daemon::tell(context, &serde_json::json!({ "status": status }))
     };
     match command {
@@ -22,8 +24,14 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
             match client {
                 None => edit(&|editor| editor.set_service(&service, &address, true), "exposed"),
                 Some(client) => {
-                    let request = ExposeRequest { name, local_address: address };
-                    let done = client.post("/v1/expose", &request).await.map_err(ClientError::into_failure)?;
+                    let request = ExposeRequest {
+                        name,
+                        local_address: address,
+                    };
+                    let done = client
+                        .post("/v1/expose", &request)
+                        .await
+                        .map_err(ClientError::into_failure)?;
                     daemon::tell(context, &done)
                 }
             }
@@ -34,7 +42,10 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
                 None => edit(&|editor| editor.remove_service(&service), "unexposed"),
                 Some(client) => {
                     let path = format!("/v1/expose/{name}");
-                    let done = client.delete(&path, None::<&()>).await.map_err(ClientError::into_failure)?;
+                    let done = client
+                        .delete(&path, None::<&()>)
+                        .await
+                        .map_err(ClientError::into_failure)?;
                     daemon::tell(context, &done)
                 }
             }
@@ -44,7 +55,10 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
         Service::List => {
             let services: Vec<ServiceInfo> = match client {
                 None => offline(&config),
-                Some(client) => client.get("/v1/services").await.map_err(ClientError::into_failure)?,
+                Some(client) => client
+                    .get("/v1/services")
+                    .await
+                    .map_err(ClientError::into_failure)?,
             };
             print(context, &services)
         }
@@ -67,7 +81,10 @@ async fn switch(
         return edit(&|editor| editor.set_service_enabled(&service, enabled), status);
     };
     let path = format!("/v1/services/{name}");
-    let done = client.put(&path, &ServiceUpdate { enabled }).await.map_err(ClientError::into_failure)?;
+    let done = client
+        .put(&path, &ServiceUpdate { enabled })
+        .await
+        .map_err(ClientError::into_failure)?;
     daemon::tell(context, &done)
 }
 
@@ -80,8 +97,10 @@ fn known(config: &NodeConfig, name: &str) -> Result<ServiceName, Failure> {
     if config.services.contains_key(&service) {
         return Ok(service);
     }
-    Err(Failure::new(ErrorCode::NotFound, format!("there is no service {name}"))
-        .with_hint("see them with: peerup service list"))
+    Err(
+        Failure::new(ErrorCode::NotFound, format!("there is no service {name}"))
+            .with_hint("see them with: peerup service list"),
+    )
 }
 
 fn offline(config: &NodeConfig) -> Vec<ServiceInfo> {

@@ -17,7 +17,10 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
 
 /// Prints what the running daemon says.
 pub(super) async fn print_running(context: &Context, client: &Client) -> Result<(), Failure> {
-    let status: StatusInfo = client.get("/v1/status").await.map_err(ClientError::into_failure)?;
+    let status: StatusInfo = client
+        .get("/v1/status")
+        .await
+        .map_err(ClientError::into_failure)?;
     print(context, &status, true)
 }
 
@@ -40,7 +43,12 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: 0,
         connected_peers: 0,
-        listen_addresses: config.network.listen_addresses.iter().map(ToString::to_string).collect(),
+        listen_addresses: config
+            .network
+            .listen_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         relay_addresses: Vec::new(),
         services_count: config.services.values().filter(|service| service.enabled).count(),
         nat: "unknown".to_owned(),
@@ -69,7 +77,10 @@ fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Fa
     };
     output::line(format!("daemon:    {daemon}"))?;
     output::line(format!("services:  {}", status.services_count))?;
-    output::line(format!("connected: {} peers that answered within 30 s", status.connected_peers))?;
+    output::line(format!(
+        "connected: {} peers that answered within 30 s",
+        status.connected_peers
+    ))?;
     for address in &status.listen_addresses {
         output::line(format!("listening: {address}"))?;
     }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use libp2p_identity::PeerId;
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::PolicyHandle;
-use peerup_trust::{AccessPolicy, AuthorizedKeys, AuthorizedKeysError, Entry, KeyFile, KeyFileError};
+use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, KeyFile, KeyFileError};
 
 /// The policy and what it is made of.
 #[derive(Debug)]
@@ -184,12 +184,10 @@ fn stamp(path: &std::path::Path) -> Option<Stamp> {
 }
 
 fn edit_failure(error: &KeyFileError) -> Failure {
-    let code = match error {
-        KeyFileError::Content {
-            source: AuthorizedKeysError::AlreadyPresent(_),
-            ..
-        } => ErrorCode::Conflict,
-        _ => ErrorCode::Failed,
+    let code = if error.is_already_authorized() {
+        ErrorCode::Conflict
+    } else {
+        ErrorCode::Failed
     };
     Failure::new(code, error.to_string())
 }

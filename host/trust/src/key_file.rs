@@ -67,6 +67,17 @@ pub enum KeyFileError {
     },
 }
 
+impl KeyFileError {
+    /// Returns whether the peer to add was there already.
+    pub fn is_already_authorized(&self) -> bool {
+        let Self::Content { source, .. } = self else {
+            return false;
+        };
+        let source: &AuthorizedKeysError = source;
+        matches!(source, AuthorizedKeysError::AlreadyPresent(_))
+    }
+}
+
 /// An `authorized_keys` file by its path. Cheap to clone; nothing is kept open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {

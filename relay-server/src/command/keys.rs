@@ -2,7 +2,7 @@
 
 use libp2p::PeerId;
 use peerup_model::{ErrorCode, Failure};
-use peerup_trust::{AuthorizedKeysError, Entry, KeyFile, KeyFileError, MemberRole, parse_peer_id};
+use peerup_trust::{Entry, KeyFile, MemberRole, parse_peer_id};
 use serde::Serialize;
 
 use super::{Found, keys_failure, print, print_json, tell};
@@ -50,10 +50,7 @@ pub(super) fn authorize(found: &Found, arguments: &AuthorizeArguments) -> Result
         entry = entry.with_comment(comment);
     }
     match file.add(entry.clone()) {
-        Err(KeyFileError::Content {
-            source: AuthorizedKeysError::AlreadyPresent(_),
-            ..
-        }) => {
+        Err(error) if error.is_already_authorized() => {
             if entry.comment.is_some() {
                 let keys = file.load().map_err(|error| keys_failure(&error))?;
                 let old = keys.get(&peer).cloned().unwrap_or_else(|| Entry::new(peer));
