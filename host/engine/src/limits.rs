@@ -106,7 +106,8 @@ impl Burst {
             return Ok(UpdateDeadline::Interrupt);
         }
         self.interrupted.store(true, Ordering::Relaxed);
-        Ok(UpdateDeadline::Yield(1))
+        // Tokio's own way to give way: other tasks and sockets get their turn before this one.
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
     }
 
     pub(crate) fn exceeded(&self) -> bool {
@@ -147,7 +148,10 @@ mod tests {
     fn a_burst_is_stopped_after_its_ticks_and_not_before() {
         let burst = Burst::new(TICK * 3);
         for _ in 0..3 {
-            assert!(matches!(burst.handle_tick(), Ok(UpdateDeadline::Yield(1))));
+            assert!(matches!(
+                burst.handle_tick(),
+                Ok(UpdateDeadline::YieldCustom(1, _))
+            ));
         }
         assert!(!burst.exceeded());
         assert!(matches!(burst.handle_tick(), Ok(UpdateDeadline::Interrupt)));

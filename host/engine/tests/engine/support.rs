@@ -1,0 +1,196 @@
+//! What the tests share: an engine, the hostile plugin, a host that knows one peer, and pairs of streams.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use libp2p_identity::{Keypair, PeerId};
+use peerup_engine::{
+    Duplex, Engine, EngineConfig, Host, HostError, InboundRequest, Limits, Manifest, PathRef, PeerRef,
+    Plugin, PluginError, PluginSpec,
+};
+use peerup_model::{Grants, PathPolicy, PluginName, Transport};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+/// Nothing here takes as long; a test that waits for more hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A host that knows the peer `home` and keeps the far ends of the streams opened to it.
+pub(crate) struct OnePeer {
+    pub(crate) id: PeerId,
+    pub(crate) opened: Mutex<Vec<(String, DuplexStream)>>,
+}
+
+impl OnePeer {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            id: Keypair::generate_ed25519().public().to_peer_id(),
+            opened: Mutex::default(),
+        })
+    }
+}
+
+impl Host for OnePeer {
+    fn open<'a>(
+        &'a self,
+        _: &'a PluginName,
+        peer: &'a str,
+        protocol: &'a str,
+        _: PathPolicy,
+    ) -> BoxFuture<'a, Result<Duplex, HostError>> {
+        Box::pin(async move {
+            if peer != "home" {
+                return Err(HostError::NotFound(format!("no peer is called {peer}")));
+            }
+            let (far, near) = peer_stream();
+            self.opened.lock().unwrap().push((protocol.to_owned(), far));
+            Ok(near)
+        })
+    }
+
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>> {
+        Box::pin(async move {
+            match name {
+                "home" => Ok((self.id, "config".to_owned())),
+                _ => Err(HostError::NotFound(format!("no peer is called {name}"))),
+            }
+        })
+    }
+}
+
+pub(crate) fn engine() -> Engine {
+    Engine::new(EngineConfig {
+        max_instances: 64,
+        ..EngineConfig::default()
+    })
+    .unwrap()
+}
+
+/// The hostile plugin as a spec, to be changed before it is loaded.
+pub(crate) fn hostile() -> PluginSpec {
+    let guest = &peerup_bundle::TEST_GUESTS[0];
+    assert_eq!(guest.name, "hostile");
+    PluginSpec {
+        manifest: Manifest::parse(guest.manifest).unwrap(),
+        wasm: Cow::Borrowed(guest.wasm),
+        grants: Grants::default(),
+        settings: "{}".to_owned(),
+        limits: Limits {
+            cpu: Duration::from_millis(200),
+            ..Limits::default()
+        },
+    }
+}
+
+pub(crate) async fn load(engine: &Engine, spec: PluginSpec) -> Plugin {
+    engine.load(spec, OnePeer::new()).await.unwrap()
+}
+
+pub(crate) fn a_peer() -> PeerRef {
+    PeerRef {
+        id: Keypair::generate_ed25519().public().to_peer_id(),
+        name: Some("laptop".parse().unwrap()),
+    }
+}
+
+/// A request for one behaviour of the hostile plugin.
+pub(crate) fn request(behaviour: &str) -> InboundRequest {
+    InboundRequest {
+        protocol: format!("/peerup/p/hostile/{behaviour}/1.0.0"),
+        service: None,
+        peer: a_peer(),
+        extra_grants: Grants::default(),
+    }
+}
+
+/// The same, bound to a service at this address.
+pub(crate) fn request_at(behaviour: &str, local_address: &str) -> InboundRequest {
+    InboundRequest {
+        service: Some(("web".parse().unwrap(), local_address.to_owned())),
+        ..request(behaviour)
+    }
+}
+
+/// A stream in memory, and its near end as one to a peer.
+pub(crate) fn peer_stream() -> (DuplexStream, Duplex) {
+    let (far, near) = tokio::io::duplex(64 << 10);
+    let (reader, writer) = tokio::io::split(near);
+    let path = PathRef::Direct(Transport::Quic);
+    (
+        far,
+        Duplex::peer(Box::new(reader), Box::new(writer), a_peer(), path),
+    )
+}
+
+/// Both ends of a TCP connection over loopback.
+pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// Opens a stream to the plugin with a peer at its other end, and drives the handler in a task.
+pub(crate) fn call(
+    plugin: &Plugin,
+    request: InboundRequest,
+) -> (DuplexStream, tokio::task::JoinHandle<Result<(), PluginError>>) {
+    let (far, near) = peer_stream();
+    let plugin = plugin.clone();
+    (
+        far,
+        tokio::spawn(async move { plugin.handle_inbound(request, near).await }),
+    )
+}
+
+/// Runs one behaviour on a stream of its own and answers what the handler came to.
+pub(crate) async fn outcome_of(plugin: &Plugin, request: InboundRequest) -> Result<(), PluginError> {
+    let (_far, near) = peer_stream();
+    within(plugin.handle_inbound(request, near)).await
+}
+
+/// Sends a text there and expects it back.
+pub(crate) async fn bounce(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), text: &str) {
+    within(stream.write_all(text.as_bytes())).await.unwrap();
+    let mut back = vec![0; text.len()];
+    within(stream.read_exact(&mut back)).await.unwrap();
+    assert_eq!(back, text.as_bytes());
+}
+
+/// Serves TCP on loopback, sending back what comes, on every connection.
+pub(crate) async fn echo_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = stream.split();
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+                let _ = writer.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+pub(crate) async fn within<F: Future>(work: F) -> F::Output {
+    timeout(PATIENCE, work).await.expect("it hangs")
+}
+
+/// Waits until something is so, giving way to other tasks meanwhile.
+pub(crate) async fn until(mut so: impl FnMut() -> bool) {
+    within(async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
