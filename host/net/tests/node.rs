@@ -18,6 +18,32 @@ use tokio::time::Instant;
 
 const ANY: PathPolicy = PathPolicy::PreferDirect;
 
+/// A free port for both transports and families, as far as one can tell beforehand.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_port_serves_both_families_and_transports() {
+    let [a] = identities();
+    let port = free_port();
+    let listen = [
+        format!("/ip4/0.0.0.0/tcp/{port}"),
+        format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
+        format!("/ip6/::/tcp/{port}"),
+        format!("/ip6/::/udp/{port}/quic-v1"),
+    ];
+    let config = NodeConfig {
+        listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+        ..NodeConfig::new(a.clone())
+    };
+    let policy = PolicyHandle::new(members(&[]));
+    let (node, _inbound) = Node::start(config, policy, ProtocolTable::new()).await.unwrap();
+    assert!(node.watch().borrow().listening);
+    node.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named() {
     let [a, b] = identities();

@@ -36,7 +36,7 @@ use super::{
     command::NodeCommand,
     describe,
     dial::{DialContext, Dials},
-    listen::listen,
+    listen::{is_wildcard, lacks_family, listen},
     relays::{RelayChange, Relays},
 };
 use crate::{
@@ -108,8 +108,15 @@ impl NodeActor {
         })
         .await?;
         let mut listeners = HashMap::new();
+        let several = config.listen.len() > 1;
         for address in config.listen {
-            listeners.insert(listen(&mut swarm, address)?, false);
+            if several && lacks_family(&address) {
+                tracing::warn!(%address, "this machine has no such network; the other addresses are listened on");
+                continue;
+            }
+            // A wildcard stands once it is bound: an interface may get its address later.
+            let stands = is_wildcard(&address);
+            listeners.insert(listen(&mut swarm, address)?, stands);
         }
         for address in config.external {
             swarm.add_external_address(address);

@@ -2,13 +2,14 @@
 //!
 //! Used once, when the node starts.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{io, net::SocketAddr};
 
 use libp2p::{
     Multiaddr, Swarm,
     core::transport::{ListenerId, TransportError},
     multiaddr::Protocol,
 };
+use socket2::{Domain, Socket, Type};
 
 use super::behaviour::NodeBehaviour;
 use crate::error::{StartError, root_cause};
@@ -27,8 +28,29 @@ pub(super) fn listen(swarm: &mut Swarm<NodeBehaviour>, address: Multiaddr) -> Re
     })
 }
 
-fn is_address_in_use(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::AddrInUse || root_cause(error).contains("in use")
+/// Whether the address stands for every interface of its family.
+pub(super) fn is_wildcard(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_unspecified(),
+        Some(Protocol::Ip6(ip)) => ip.is_unspecified(),
+        _ => false,
+    }
+}
+
+/// Whether this is an IPv6 address and the machine has no IPv6.
+pub(super) fn lacks_family(address: &Multiaddr) -> bool {
+    let Some(Protocol::Ip6(ip)) = address.iter().next() else {
+        return false;
+    };
+    /// EAFNOSUPPORT, which has no kind of its own.
+    const NO_FAMILY: i32 = 97;
+    try_bind(SocketAddr::new(ip.into(), 0)).is_err_and(|error| {
+        error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_FAMILY)
+    })
+}
+
+fn is_address_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse || root_cause(error).contains("in use")
 }
 
 /// Whether a TCP port is taken. libp2p shares its ports for hole punching, so two nodes of one user would get the
@@ -41,8 +63,21 @@ fn is_taken(address: &Multiaddr) -> bool {
         _ => return false,
     };
     match parts.next() {
-        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind(SocketAddr::new(ip, port))
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse),
+        Some(Protocol::Tcp(port)) if port != 0 => {
+            try_bind(SocketAddr::new(ip, port)).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+        }
         _ => false,
     }
+}
+
+/// Binds and lets go again. An IPv6 socket is for IPv6 only, as libp2p's are: the port on every IPv4 address
+/// may well be our own.
+fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
