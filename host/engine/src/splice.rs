@@ -223,3 +223,150 @@ impl Drop for Chunk {
 pub(crate) fn told(outcome: io::Result<()>) -> Result<(), HostError> {
     outcome.map_err(|error| HostError::Closed(format!("the stream was reset: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p_identity::Keypair;
+    use peerup_model::Transport;
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream},
+        runtime::Handle,
+    };
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::{
+        duplex::{Duplex, PathRef, PeerRef},
+        stats::Counters,
+        tunnels::{Owner, Splices, done},
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Tunneled {
+        splices: Splices,
+        counters: std::sync::Arc<Counters>,
+        /// The far ends: of the peer's stream, and of the local one.
+        peer: DuplexStream,
+        local: DuplexStream,
+        /// What the futures of `receive` and `send` answer, for the direction from the peer.
+        received: oneshot::Receiver<Result<(), HostError>>,
+        sent: oneshot::Receiver<Result<(), HostError>>,
+    }
+
+    fn stream(near: DuplexStream) -> Duplex {
+        let (reader, writer) = tokio::io::split(near);
+        let id = Keypair::generate_ed25519().public().to_peer_id();
+        let peer = PeerRef { id, name: None };
+        Duplex::peer(
+            Box::new(reader),
+            Box::new(writer),
+            peer,
+            PathRef::Direct(Transport::Quic),
+        )
+    }
+
+    /// Joins two streams in memory, each of which buffers 1 KiB.
+    fn tunnel(idle: Duration, write: Duration) -> Tunneled {
+        let (peer, near_peer) = tokio::io::duplex(1024);
+        let (local, near_local) = tokio::io::duplex(1024);
+        let (one, two) = (stream(near_peer), stream(near_local));
+        let splices = Splices::new(TaskTracker::new(), Patience { idle, write });
+        let counters = Counters::new("chess".parse().unwrap());
+        let owner = Owner {
+            counters: counters.clone(),
+            service: None,
+            group: None,
+            limit: 10,
+        };
+        let (received_tx, received) = done();
+        let (sent_tx, sent) = done();
+        let inwards = Source {
+            reader: one.reader,
+            done: Some(received_tx),
+        };
+        let outwards = Source {
+            reader: two.reader,
+            done: None,
+        };
+        let runtime = Handle::current();
+        splices.join(inwards, two.writer, owner.clone(), sent_tx, &runtime);
+        splices.join(outwards, one.writer, owner, done().0, &runtime);
+        Tunneled {
+            splices,
+            counters,
+            peer,
+            local,
+            received,
+            sent,
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_and_ends_pass_both_ways_and_are_counted() {
+        let mut tunnel = tunnel(HOUR, HOUR);
+        assert_eq!(tunnel.splices.live(), 1);
+        tunnel.peer.write_all(b"question").await.unwrap();
+        tunnel.peer.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        tunnel.local.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"question");
+        assert_eq!(tunnel.received.await.unwrap(), Ok(()));
+        assert_eq!(tunnel.sent.await.unwrap(), Ok(()));
+        tunnel.local.write_all(b"answer").await.unwrap();
+        let mut got = [0; 6];
+        tunnel.peer.read_exact(&mut got).await.unwrap();
+        let info = tunnel.splices.list().remove(0);
+        assert_eq!((info.bytes_in, info.bytes_out), (8, 6));
+        tunnel.local.shutdown().await.unwrap();
+        tunnel.peer.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(tunnel.splices.drain(HOUR).await, 0);
+        let stats = tunnel.counters.snapshot();
+        assert_eq!((stats.bytes_in, stats.bytes_out, stats.spliced_live), (8, 6, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_without_a_byte_ends_and_one_byte_in_either_direction_keeps_it() {
+        let mut tunnel = tunnel(HOUR, HOUR * 24);
+        for turn in 0..4 {
+            tokio::time::advance(HOUR / 4 * 3).await;
+            let (from, to) = match turn % 2 {
+                0 => (&mut tunnel.peer, &mut tunnel.local),
+                _ => (&mut tunnel.local, &mut tunnel.peer),
+            };
+            from.write_all(b"x").await.unwrap();
+            to.read_exact(&mut [0]).await.unwrap();
+        }
+        let last = Instant::now();
+        let answer = tunnel.received.await.unwrap();
+        assert!(matches!(answer, Err(HostError::TimedOut(_))), "{answer:?}");
+        assert!(last.elapsed() >= HOUR && last.elapsed() < HOUR + Duration::from_secs(1));
+        assert_eq!(tunnel.splices.drain(HOUR).await, 0);
+        assert_eq!(tunnel.peer.read(&mut [0; 4]).await.unwrap(), 0);
+        assert!(tunnel.local.write_all(b"x").await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_nobody_takes_end_the_tunnel() {
+        let mut tunnel = tunnel(HOUR * 24, HOUR);
+        let started = Instant::now();
+        // More than both streams buffer, and nobody reads at the other end.
+        let written = tunnel.peer.write_all(&[7; 256 << 10]).await;
+        assert!(written.is_err());
+        let answer = tunnel.sent.await.unwrap();
+        assert!(matches!(answer, Err(HostError::TimedOut(_))), "{answer:?}");
+        assert!(started.elapsed() >= HOUR && started.elapsed() < HOUR * 2);
+        assert_eq!(tunnel.splices.drain(HOUR).await, 0);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_vanishes_ends_both_directions() {
+        let mut tunnel = tunnel(HOUR, HOUR);
+        drop(tunnel.local);
+        tunnel.peer.read_to_end(&mut Vec::new()).await.unwrap();
+        tunnel.peer.write_all(b"x").await.unwrap();
+        let answer = tunnel.sent.await.unwrap();
+        assert!(matches!(answer, Err(HostError::Closed(_))), "{answer:?}");
+        assert_eq!(tunnel.splices.drain(HOUR).await, 0);
+    }
+}

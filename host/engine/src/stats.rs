@@ -80,7 +80,7 @@ impl Counters {
     /// Counts a denial. Only the first and every hundredth is logged as a warning: a plugin can ask in a loop.
     pub(crate) fn count_denial(&self, text: &str) {
         let before = self.denials.fetch_add(1, Ordering::Relaxed);
-        if before % 100 == 0 {
+        if before.is_multiple_of(100) {
             tracing::warn!(plugin = %self.plugin, denials = before + 1, "{text}");
         } else {
             tracing::debug!(plugin = %self.plugin, denials = before + 1, "{text}");

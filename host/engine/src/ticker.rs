@@ -77,7 +77,8 @@ fn tick(state: &State, engine: &EngineWeak) {
             thread::park();
         }
         state.parked.store(false, Ordering::SeqCst);
-        thread::sleep(TICK);
+        // Parked and not asleep, so that the last handle's drop ends the thread at once.
+        thread::park_timeout(TICK);
         match engine.upgrade() {
             Some(engine) => engine.increment_epoch(),
             None => return,

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -67,6 +68,8 @@ impl Host for OnePeer {
 
 pub(crate) fn engine() -> Engine {
     Engine::new(EngineConfig {
+        // Compiled once for all tests of a build.
+        cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins")),
         max_instances: 64,
         ..EngineConfig::default()
     })
