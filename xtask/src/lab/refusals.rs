@@ -39,6 +39,17 @@ pub(super) fn unpaired(stage: &mut Stage) -> Result<()> {
         last(&joined.stderr)
     ));
     refused(stage, &stranger, "a stranger with a guessed code")?;
+    let folder = stage.folder("neighbour")?;
+    let mut neighbour = Node::blank(&stage.binaries, &stage.lab.a().host, &folder, "neighbour")?;
+    let joined = neighbour.join(&forged)?;
+    ensure!(
+        joined.code != 0,
+        "a guessed code was good for joining from the same network"
+    );
+    stage.note(&format!(
+        "the same code from home's own network: exit {}",
+        joined.code
+    ));
 
     let folder = stage.folder(LAPTOP)?;
     let mut laptop = Node::blank(&stage.binaries, &stage.lab.b().host, &folder, LAPTOP)?;
@@ -65,11 +76,13 @@ pub(super) fn unpaired(stage: &mut Stage) -> Result<()> {
     removal_ends_tunnels(stage)
 }
 
-/// The stranger sits behind the second router and knows everything but a secret: the relay and the id.
+/// The stranger sits behind the second router and knows everything but a secret: the relay and the id. Its
+/// own gate lets home in, so what refuses it is home's or the relay's.
 fn start_stranger(stage: &Stage) -> Result<Node> {
     let folder = stage.folder("stranger")?;
     let relay = stage.relay.as_ref().context("no relay")?;
     let mut stranger = Node::init(&stage.binaries, &stage.lab.b().host, &folder, "stranger", relay)?;
+    stranger.run(&["auth", "add", &stage.home()?.id()?, "--name", HOME])?;
     stranger.start()?;
     Ok(stranger)
 }

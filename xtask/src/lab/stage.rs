@@ -1,6 +1,7 @@
 //! What every case starts from: the lab, a relay in the public segment, a node behind each router.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -43,6 +44,7 @@ pub(super) struct Stage {
     pub(super) lab: Lab,
     /// The binaries under test.
     pub(super) binaries: Binaries,
+    complaints: RefCell<Vec<String>>,
     folder: TempDir,
     start: Instant,
 }
@@ -57,6 +59,7 @@ impl Stage {
             relay: None,
             lab: Lab::new()?,
             binaries: binaries.clone(),
+            complaints: RefCell::default(),
             folder: tempfile::Builder::new().prefix("peerup-lab-").tempdir()?,
             start: Instant::now(),
         })
@@ -65,6 +68,27 @@ impl Stage {
     /// Says what was just shown.
     pub(super) fn note(&self, text: &str) {
         println!("  {:>6.1} s  {text}", self.start.elapsed().as_secs_f32());
+    }
+
+    /// Notes what does not hold, and lets the case go on to the next thing.
+    pub(super) fn complain(&self, what: String) {
+        println!("  DOES NOT HOLD: {what}");
+        self.complaints.borrow_mut().push(what);
+    }
+
+    /// Ends the case.
+    ///
+    /// # Errors
+    /// Everything that was complained about.
+    pub(super) fn verdict(&self) -> Result<()> {
+        let complaints = self.complaints.borrow();
+        ensure!(
+            complaints.is_empty(),
+            "{} things do not hold:\n{}",
+            complaints.len(),
+            complaints.join("\n")
+        );
+        Ok(())
     }
 
     /// A folder of this case.

@@ -47,7 +47,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 ];
 
 /// What tests of a crate may use on top. Every crate's tests may use the testkit.
-const ALLOWED_IN_TESTS: [(&str, &[&str]); 1] = [("host/engine", &["peerup-bundle"])];
+const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] =
+    [("host/engine", &["peerup-bundle"]), ("cli", &["relay-server"])];
 
 const TESTKIT: &str = "peerup-testkit";
 
