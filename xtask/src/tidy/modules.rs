@@ -15,7 +15,7 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 /// Returns a complaint for each crate whose modules form a cycle.
 pub(super) fn check(files: &[SourceFile]) -> Vec<String> {
     let mut crates: BTreeMap<String, Vec<&SourceFile>> = BTreeMap::new();
-    for file in files {
+    for file in files.iter().filter(|file| !is_test(&file.path)) {
         if let Some((name, _)) = place(&file.path) {
             crates.entry(name).or_default().push(file);
         }
@@ -35,6 +35,11 @@ fn place(path: &Path) -> Option<(String, String)> {
     let (folder, inside) = path.split_once("/src/")?;
     let first = inside.split('/').next()?;
     Some((folder.to_owned(), first.trim_end_matches(".rs").to_owned()))
+}
+
+/// A test module in a file of its own, `a/tests.rs` or below `a/tests/`.
+fn is_test(path: &Path) -> bool {
+    path.iter().any(|part| part == "tests.rs" || part == "tests")
 }
 
 fn is_root(module: &str) -> bool {
@@ -219,6 +224,7 @@ mod tests {
                 "x/src/b.rs",
                 "// crate::a\nuse other_crate::a;\n#[cfg(test)]\nmod tests { use crate::a::One; }",
             ),
+            file("x/src/b/tests.rs", "use crate::a::One;"),
             file("y/src/b.rs", "use crate::a::One;"),
         ];
         assert!(check(&files).is_empty());
