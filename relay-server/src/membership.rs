@@ -135,7 +135,9 @@ impl Membership {
         self.rules.count_enrolment(member, Instant::now())?;
         let today = Timestamp::now().strftime("%Y-%m-%d");
         let name = name.map_or("", PeerName::as_str);
-        let entry = Entry::new(peer).with_comment(&format!("enrolled by {member} {today} {name}"));
+        let mut entry = Entry::new(peer).with_comment(&format!("enrolled by {member} {today} {name}"));
+        // A guest of the relay vouches for others no longer than it is one itself.
+        entry.expires = self.keys.load().get(&member).and_then(|entry| entry.expires);
         let file = self.file.clone();
         let written = blocking(move || {
             match file.add(entry) {

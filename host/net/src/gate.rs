@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     pin::Pin,
     sync::{
         Arc,
@@ -39,6 +39,13 @@ use crate::{
 /// household or an office behind one address still gets in side by side.
 pub const MAX_PENDING_PER_IP: usize = 32;
 
+/// Handshakes under way from all addresses together: whoever has many addresses cannot use up the node's
+/// descriptors with connections that never say who they are.
+pub const MAX_PENDING: usize = 512;
+
+/// Connections of one peer at a time. A few for each transport and relay, and as many again that died unnoticed.
+pub const MAX_CONNECTIONS_PER_PEER: usize = 32;
+
 /// The longest sleep until the policy is looked at again: expiry is in wall-clock time, which may jump.
 const MAX_EXPIRY_SLEEP: Duration = Duration::from_secs(60);
 
@@ -52,6 +59,9 @@ pub enum Denied {
     /// Too many handshakes from one address are under way.
     #[error("too many handshakes from {0} are under way")]
     TooManyPending(IpAddr),
+    /// The peer has as many connections as it may.
+    #[error("the peer {0} has {MAX_CONNECTIONS_PER_PEER} connections already")]
+    TooManyConnections(PeerId),
 }
 
 /// What the gate has done since it was made. Read it at any time from anywhere.
@@ -74,7 +84,7 @@ impl GateCounters {
         self.denied.load(Ordering::Relaxed)
     }
 
-    /// Handshakes refused because too many from one address were under way.
+    /// Connections refused because too many of one address or peer, or in all, were there or under way.
     pub fn throttled(&self) -> u64 {
         self.throttled.load(Ordering::Relaxed)
     }
@@ -133,12 +143,13 @@ impl Gate {
     }
 
     fn enter(&mut self, id: ConnectionId, ip: IpAddr) -> Result<(), ConnectionDenied> {
-        let pending = self.pending_per_ip.entry(ip).or_default();
-        if *pending >= MAX_PENDING_PER_IP {
+        let ip = customer(ip);
+        let of_ip = self.pending_per_ip.get(&ip).copied().unwrap_or_default();
+        if of_ip >= MAX_PENDING_PER_IP || self.pending.len() >= MAX_PENDING {
             self.counters.throttled.fetch_add(1, Ordering::Relaxed);
             return Err(ConnectionDenied::new(Denied::TooManyPending(ip)));
         }
-        *pending += 1;
+        self.pending_per_ip.insert(ip, of_ip + 1);
         self.pending.insert(id, ip);
         Ok(())
     }
@@ -209,6 +220,10 @@ impl NetworkBehaviour for Gate {
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.leave(id);
         self.check(&peer)?;
+        if self.connected.get(&peer).copied().unwrap_or_default() >= MAX_CONNECTIONS_PER_PEER {
+            self.counters.throttled.fetch_add(1, Ordering::Relaxed);
+            return Err(ConnectionDenied::new(Denied::TooManyConnections(peer)));
+        }
         self.counters.admitted.fetch_add(1, Ordering::Relaxed);
         Ok(dummy::ConnectionHandler)
     }
@@ -252,6 +267,9 @@ impl NetworkBehaviour for Gate {
             FromSwarm::ConnectionClosed(event) if event.remaining_established == 0 => {
                 self.connected.remove(&event.peer_id);
             }
+            FromSwarm::ConnectionClosed(event) => {
+                self.connected.insert(event.peer_id, event.remaining_established);
+            }
             FromSwarm::ListenFailure(event) => self.leave(event.connection_id),
             _ => {}
         }
@@ -292,11 +310,64 @@ fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     })
 }
 
+/// What one customer of a provider has: an IPv4 address, or 64 bits of IPv6.
+fn customer(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use peerup_trust::AccessPolicy;
 
     use super::*;
+
+    fn knock6(gate: &mut Gate, number: usize, ip: &str) -> Result<(), ConnectionDenied> {
+        gate.handle_pending_inbound_connection(
+            ConnectionId::new_unchecked(number),
+            &"/ip6/::1/tcp/1".parse().unwrap(),
+            &format!("/ip6/{ip}/tcp/1").parse().unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_subnet_of_ipv6_is_one_address_and_all_addresses_together_have_a_bound() {
+        let mut gate = Gate::new(PolicyHandle::new(AccessPolicy::default()));
+        for number in 0..MAX_PENDING_PER_IP {
+            knock6(&mut gate, number, &format!("2001:db8::{number:x}")).unwrap();
+        }
+        assert!(knock6(&mut gate, 999, "2001:db8::ffff").is_err());
+        for number in MAX_PENDING_PER_IP..MAX_PENDING {
+            knock6(&mut gate, number, &format!("2001:db8:0:{number:x}::1")).unwrap();
+        }
+        assert!(knock(&mut gate, 1000, "10.0.0.1").is_err());
+        gate.leave(ConnectionId::new_unchecked(0));
+        knock(&mut gate, 1001, "10.0.0.1").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_has_so_many_connections_and_no_more() {
+        let peer = PeerId::random();
+        let open = AccessPolicy::default().with_gating(false);
+        let mut gate = Gate::new(PolicyHandle::new(open));
+        gate.connected.insert(peer, MAX_CONNECTIONS_PER_PEER - 1);
+        let address: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().unwrap();
+        let connect = |gate: &mut Gate, number| {
+            gate.handle_established_inbound_connection(
+                ConnectionId::new_unchecked(number),
+                peer,
+                &address,
+                &address,
+            )
+            .map(drop)
+        };
+        connect(&mut gate, 1).unwrap();
+        gate.connected.insert(peer, MAX_CONNECTIONS_PER_PEER);
+        let refused = connect(&mut gate, 2).unwrap_err();
+        assert!(matches!(refused.downcast_ref(), Some(Denied::TooManyConnections(full)) if *full == peer));
+    }
 
     fn knock(gate: &mut Gate, number: usize, ip: &str) -> Result<(), ConnectionDenied> {
         gate.handle_pending_inbound_connection(
