@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use libp2p_identity::PeerId;
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::PolicyHandle;
-use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, KeyFile, KeyFileError};
+use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry, KeyFile};
 
 /// The policy and what it is made of.
 #[derive(Debug)]
@@ -24,16 +24,29 @@ pub(crate) struct AccessControl {
     path: PathBuf,
     policy: PolicyHandle,
     parts: Mutex<Parts>,
+    /// Held from reading the file until it is in force: an older read never replaces a newer one.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Parts {
     keys: AuthorizedKeys,
     stamp: Option<Stamp>,
+    /// What the file was at the last look, where that is not what is in force.
+    changing: Option<Option<Stamp>>,
     problem: Option<String>,
     infra: HashSet<PeerId>,
     pairing: HashMap<PeerId, Timestamp>,
     gating: bool,
+}
+
+/// What a look at the file came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// What is in force is what was found.
+    Settled,
+    /// Somebody may still be writing: look again soon.
+    Changing,
 }
 
 /// What tells one version of a file from another without reading it.
@@ -51,13 +64,14 @@ impl AccessControl {
         let stamp = stamp(&path);
         let keys = file.load_or_empty().map_err(|error| {
             Failure::new(ErrorCode::ConfigInvalid, error.to_string()).with_hint(format!(
-                "look at it with: peerup auth validate {}",
+                "correct it, then check it with: peerup auth validate {}",
                 path.display()
             ))
         })?;
         let parts = Parts {
             keys,
             stamp,
+            changing: None,
             problem: None,
             infra,
             pairing: HashMap::new(),
@@ -69,6 +83,7 @@ impl AccessControl {
             path,
             policy,
             parts: Mutex::new(parts),
+            reading: Mutex::new(()),
         })
     }
 
@@ -92,33 +107,68 @@ impl AccessControl {
         self.lock().keys.entries().map(|entry| entry.peer).collect()
     }
 
+    /// Returns a peer's entry, expired or not.
+    pub(crate) fn entry(&self, peer: &PeerId) -> Option<Entry> {
+        self.lock().keys.get(peer).cloned()
+    }
+
+    /// Writes an entry in the place of the peer's old one, if any, and puts it in force. Blocks on the disk.
+    pub(crate) fn set(&self, entry: Entry) -> Result<(), Failure> {
+        self.file
+            .set(entry)
+            .map_err(|error| crate::keys_failure(&error))?;
+        self.reload();
+        Ok(())
+    }
+
     /// Writes an entry and puts it in force. Blocks on the disk.
     pub(crate) fn add(&self, entry: Entry) -> Result<(), Failure> {
-        self.file.add(entry).map_err(|error| edit_failure(&error))?;
+        self.file
+            .add(entry)
+            .map_err(|error| crate::keys_failure(&error))?;
         self.reload();
         Ok(())
     }
 
     /// Removes an entry and puts that in force: the peer's connections end. Blocks on the disk.
     pub(crate) fn remove(&self, peer: &PeerId) -> Result<Option<Entry>, Failure> {
-        let removed = self.file.remove(peer).map_err(|error| edit_failure(&error))?;
+        let removed = self
+            .file
+            .remove(peer)
+            .map_err(|error| crate::keys_failure(&error))?;
         self.reload();
         Ok(removed)
     }
 
-    /// Reads the file again if it changed since. Blocks on the disk.
-    pub(crate) fn reload_if_changed(&self) {
-        if self.lock().stamp != stamp(&self.path) {
-            self.reload();
+    /// Reads the file again if it changed and two looks in a row found it the same. Blocks on the disk.
+    pub(crate) fn reload_if_changed(&self) -> Look {
+        let found = stamp(&self.path);
+        {
+            let mut parts = self.lock();
+            if parts.stamp == found {
+                parts.changing = None;
+                return Look::Settled;
+            }
+            if parts.changing != Some(found) {
+                parts.changing = Some(found);
+                return Look::Changing;
+            }
         }
+        self.reload();
+        Look::Settled
     }
 
     /// Reads the file again. Blocks on the disk.
     pub(crate) fn reload(&self) {
+        let _reading = self
+            .reading
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let stamp = stamp(&self.path);
         let loaded = self.file.load_or_empty();
         let mut parts = self.lock();
         parts.stamp = stamp;
+        parts.changing = None;
         match loaded {
             Ok(keys) => {
                 parts.keys = keys;
@@ -140,6 +190,9 @@ impl AccessControl {
     /// Lets a one-time identity in to pair, until then.
     pub(crate) fn admit_pairing(&self, peer: PeerId, until: Timestamp) {
         self.change(|parts| {
+            // What was not forgotten, because its maker went away half-way, goes here.
+            let now = Timestamp::now();
+            parts.pairing.retain(|_, end| *end > now);
             parts.pairing.insert(peer, until);
         });
     }
@@ -181,13 +234,4 @@ fn stamp(path: &std::path::Path) -> Option<Stamp> {
         length: found.len(),
         inode: std::os::unix::fs::MetadataExt::ino(&found),
     })
-}
-
-fn edit_failure(error: &KeyFileError) -> Failure {
-    let code = if error.is_already_authorized() {
-        ErrorCode::Conflict
-    } else {
-        ErrorCode::Failed
-    };
-    Failure::new(code, error.to_string())
 }

@@ -43,6 +43,15 @@ pub(crate) struct App {
     edit: tokio::sync::Mutex<()>,
 }
 
+/// Who wants a peer to have its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChosenBy {
+    /// The operator, who may use one that an `allow` list waits for.
+    Operator,
+    /// The peer itself, which must not get a right by what it calls itself.
+    Peer,
+}
+
 /// What an [`App`] is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -109,16 +118,26 @@ impl App {
         self.name_of(peer).unwrap_or_else(|| peer.to_base58())
     }
 
-    /// Edits the config file and puts the result in force.
+    /// Edits the config file and puts the result in force, both even if the caller goes away meanwhile.
     pub(crate) async fn edit_config<T: Send + 'static>(
         self: &Arc<Self>,
         edit: impl FnOnce(&mut ConfigEditor) -> Result<T, EditError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let _one_at_a_time = self.edit.lock().await;
         let app = self.clone();
-        let edited = blocking(move || app.file.edit(edit).map_err(|error| edit_failure(&error))).await?;
-        self.put_in_force(edited.config).await?;
-        Ok(edited.value)
+        let task = self.tasks.spawn(async move {
+            let _one_at_a_time = app.edit.lock().await;
+            let editing = app.clone();
+            let edited = blocking(move || {
+                editing
+                    .file
+                    .edit(edit)
+                    .map_err(|error| crate::edit_failure(&error))
+            })
+            .await?;
+            app.put_in_force(edited.config).await?;
+            Ok(edited.value)
+        });
+        task.await.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 
     /// Changes `authorized_keys` through the given closure, off the event loop.
@@ -137,16 +156,19 @@ impl App {
         self: &Arc<Self>,
         wanted: PeerName,
         peer: PeerId,
+        chosen_by: ChosenBy,
     ) -> Result<PeerName, Failure> {
-        let config = self.config();
-        if let Some(name) = names::name_of(&config, &peer) {
-            return Ok(name.clone());
-        }
-        let name = wanted.unless_taken(|name| config.names.keys().any(|taken| taken.as_str() == name));
-        let written = name.clone();
-        self.edit_config(move |editor| editor.set_name(&written, peer))
-            .await?;
-        Ok(name)
+        // Chosen under the lock of the file: a name that two peers want at once goes to one of them.
+        self.edit_config(move |editor| {
+            let config = editor.config();
+            if let Some(name) = names::name_of(config, &peer) {
+                return Ok(name.clone());
+            }
+            let name = wanted.unless_taken(|name| names::is_taken(config, name, chosen_by));
+            editor.set_name(&name, peer)?;
+            Ok(name)
+        })
+        .await
     }
 
     /// Reads the config file again and puts it in force.
@@ -194,19 +216,11 @@ pub(crate) fn relays(config: &NodeConfig) -> Vec<RelayAddress> {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Failure::new(
-            ErrorCode::Failed,
-            format!("a task ended early: {error}"),
-        ))
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(ended_early(&error)))
 }
 
-/// Turns a config that does not hold into what people and programs are told.
-pub(crate) fn config_failure(error: peerup_config::ConfigError) -> Failure {
-    Failure::new(ErrorCode::ConfigInvalid, error.to_string())
-}
-
-fn edit_failure(error: &EditError) -> Failure {
-    Failure::new(ErrorCode::Failed, error.to_string())
+fn ended_early(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(ErrorCode::Failed, format!("a task ended early: {error}"))
 }

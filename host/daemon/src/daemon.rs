@@ -9,11 +9,11 @@ use peerup_config::{Loaded, NodeConfig};
 use peerup_engine::{Engine, EngineConfig};
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::{InboundStream, Node, ProtocolTable, StartError};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::AccessControl,
+    access::{AccessControl, Look},
     app::{self, App, Parts},
     endpoint::Endpoint,
     http, notify,
@@ -24,6 +24,11 @@ use crate::{
 
 /// How often `authorized_keys` is looked at, for those who edit it by hand.
 const KEYS_CHECK: Duration = Duration::from_millis(500);
+/// How long after a change tunnels are looked at: one that was allowed just before may be joined a little later.
+const REVIEW_TIME: Duration = Duration::from_secs(15);
+/// How long after a change it is looked at again before it is read: an editor that empties a file and then
+/// writes it must not lock everybody out in between.
+const KEYS_SETTLE: Duration = Duration::from_millis(50);
 /// How long a start waits for a first reservation before it says why there is none.
 const RESERVATION_WAIT: Duration = Duration::from_secs(10);
 /// How long ending may take after tunnels had their time to drain.
@@ -174,16 +179,14 @@ impl Daemon {
 
 async fn load(options: &DaemonOptions) -> Result<Loaded<NodeConfig>, Failure> {
     let path = options.config.clone();
-    app::blocking(move || peerup_config::load_node(&path).map_err(app::config_failure)).await
+    app::blocking(move || peerup_config::load_node(&path).map_err(|error| crate::config_failure(&error)))
+        .await
 }
 
 async fn load_identity(config: &NodeConfig) -> Result<Keypair, Failure> {
     let path = config.key_file.clone();
-    app::blocking(move || {
-        peerup_trust::load_identity(&path)
-            .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))
-    })
-    .await
+    app::blocking(move || peerup_trust::load_identity(&path).map_err(|error| crate::identity_failure(&error)))
+        .await
 }
 
 /// Makes the parts in the order in which they need each other.
@@ -275,8 +278,10 @@ fn start_failure(error: &StartError) -> Failure {
     }
 }
 
-/// Puts edits that were made by hand in force.
+/// Puts edits that were made by hand in force, and ends tunnels that a change of rights forbids.
 async fn watch_keys(app: Arc<App>) {
+    let mut seen = (app.access.policy().load(), app.config());
+    let mut review_until = Instant::now();
     let mut tick = tokio::time::interval(KEYS_CHECK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -286,12 +291,18 @@ async fn watch_keys(app: Arc<App>) {
             _ = tick.tick() => {}
         }
         let access = app.access.clone();
-        let checked = app::blocking(move || {
-            access.reload_if_changed();
-            Ok(())
-        });
-        if let Err(error) = checked.await {
-            tracing::warn!(%error, "authorized_keys could not be looked at");
+        match app::blocking(move || Ok(access.reload_if_changed())).await {
+            Ok(Look::Settled) => {}
+            Ok(Look::Changing) => tick.reset_after(KEYS_SETTLE),
+            Err(error) => tracing::warn!(%error, "authorized_keys could not be looked at"),
+        }
+        let now = (app.access.policy().load(), app.config());
+        if !Arc::ptr_eq(&seen.0, &now.0) || !Arc::ptr_eq(&seen.1, &now.1) {
+            seen = now;
+            review_until = Instant::now() + REVIEW_TIME;
+        }
+        if Instant::now() < review_until {
+            services::close_forbidden(&app);
         }
     }
 }

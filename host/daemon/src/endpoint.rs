@@ -5,6 +5,7 @@
 //! destroys the first one's.
 
 use std::{
+    fmt,
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -22,7 +23,6 @@ const COOKIE_BYTES: usize = 32;
 const LOCK_FILE: &str = ".daemon-lock";
 
 /// The socket and the cookie of a running daemon. Both are removed when it is dropped.
-#[derive(Debug)]
 pub(crate) struct Endpoint {
     socket: PathBuf,
     cookie_file: PathBuf,
@@ -79,6 +79,14 @@ impl Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
         for path in [&self.socket, &self.cookie_file] {
@@ -118,16 +126,19 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
         .with_hint("check the folder's owner, its rights and the free space: the daemon keeps its socket and cookie there")
 }
 
-/// Binds with mode 0600 from the first moment: the folder's other users must not find it open in between.
-/// The umask is the process's, so it is set on a thread of its own file-system context.
+/// Binds in a folder that is ours alone and moves the socket to its place with mode 0600: the folder's other
+/// users never find it open. The umask is left alone, since it is that of every thread of the process.
 fn bind(socket: &Path) -> io::Result<UnixListener> {
-    let (path, folder) = peerup_api::reachable_path(socket)?;
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(&path);
-    rustix::process::umask(before);
+    let private = tempfile::Builder::new()
+        .prefix(".daemon-socket-")
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir_in(socket.parent().unwrap_or(Path::new(".")))?;
+    let made = private.path().join("socket");
+    let (path, folder) = peerup_api::reachable_path(&made)?;
+    let listener = UnixListener::bind(&path)?;
     drop(folder);
-    let listener = listener?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, socket)?;
     Ok(listener)
 }
 
@@ -176,6 +187,13 @@ mod tests {
             endpoint.cookie()
         );
         assert_eq!(endpoint.cookie().len(), 64);
+        assert!(!format!("{endpoint:?}").contains(endpoint.cookie()));
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [COOKIE_FILE, LOCK_FILE, SOCKET_FILE].map(str::to_owned));
 
         drop((endpoint, listener));
         assert!(!socket.exists());

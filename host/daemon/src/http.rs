@@ -138,12 +138,15 @@ pub(crate) async fn serve(listener: UnixListener, router: Router, shutdown: Canc
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let slot = slots.clone().acquire_owned().await;
-        let accepted = tokio::select! {
+        let accepting = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = accepting => accepted,
         };
         match accepted {
             Ok((stream, _)) if is_ours(&stream) => {

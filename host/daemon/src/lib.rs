@@ -8,6 +8,7 @@ mod access;
 mod app;
 mod daemon;
 mod endpoint;
+mod failure;
 mod http;
 mod names;
 mod notify;
@@ -18,6 +19,7 @@ mod services;
 mod status;
 
 pub use daemon::{Daemon, DaemonOptions, Mode};
+pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
 
 use libp2p_identity::PeerId;

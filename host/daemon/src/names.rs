@@ -1,14 +1,22 @@
-//! Who a name stands for: the `names:` map first, then the peer id itself, then a unique prefix of one.
+//! Who a name stands for: a whole peer id itself, else the `names:` map, then a unique prefix of an id.
 
 use std::collections::BTreeSet;
 
 use libp2p_identity::PeerId;
-use peerup_config::NodeConfig;
+use peerup_config::{AllowedPeer, NodeConfig, ServiceAccess};
 use peerup_model::{ErrorCode, Failure, PeerName};
+
+use crate::app::ChosenBy;
 
 /// The shortest prefix of a peer id that stands for it. Every Ed25519 id begins with the same eight
 /// characters, so in practice one needs a few more for it to be unique.
 const SHORTEST_PREFIX: usize = 8;
+
+/// The shortest peer id of a key: that of a SHA-256 hash. Shorter text that happens to parse is a name.
+const SHORTEST_ID: usize = 46;
+
+/// How the peer ids of keys begin, in lower case.
+const ID_BEGINNINGS: [&str; 2] = ["12d3koow", "16uiu2ha"];
 
 /// The tier that knew a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +46,17 @@ pub fn resolve(
     known: &BTreeSet<PeerId>,
     text: &str,
 ) -> Result<(PeerId, Source), Failure> {
+    // Before the names, which have no case: whoever calls itself by another's id in lower case gets nothing by it.
+    if text.len() >= SHORTEST_ID
+        && let Ok(peer) = text.parse::<PeerId>()
+    {
+        return Ok((peer, Source::PeerId));
+    }
     let lower = text.to_ascii_lowercase();
     if let Ok(name) = lower.parse::<PeerName>()
         && let Some(peer) = config.names.get(&name)
     {
         return Ok((*peer, Source::Config));
-    }
-    if let Ok(peer) = text.parse::<PeerId>() {
-        return Ok((peer, Source::PeerId));
     }
     let fits: Vec<PeerId> = if text.len() >= SHORTEST_PREFIX {
         known
@@ -79,6 +90,28 @@ fn unknown(config: &NodeConfig, text: &str) -> Failure {
         format!("no peer is known by the name {text:?}"),
     )
     .with_hint(hint)
+}
+
+/// Returns whether a name could be taken for a peer id or the beginning of one.
+pub(crate) fn reads_like_peer_id(name: &PeerName) -> bool {
+    let name = name.as_str();
+    let hash = name.starts_with("qm") && name.len() == SHORTEST_ID;
+    hash || ID_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// Returns whether a name is not free. An `allow` list may name somebody who is not known yet; that name is for
+/// the operator to give.
+pub(crate) fn is_taken(config: &NodeConfig, name: &str, chosen_by: ChosenBy) -> bool {
+    let given = config.names.keys().any(|taken| taken.as_str() == name);
+    let awaited = || {
+        config.services.values().any(|service| match &service.access {
+            ServiceAccess::Everyone => false,
+            ServiceAccess::Only(allowed) => allowed
+                .iter()
+                .any(|one| matches!(one, AllowedPeer::Name(awaited) if awaited.as_str() == name)),
+        })
+    };
+    given || (chosen_by == ChosenBy::Peer && awaited())
 }
 
 /// Returns what the operator calls a peer.
@@ -138,6 +171,33 @@ mod tests {
             resolve(&none, &known, "12D3Koo").unwrap_err().code,
             ErrorCode::NotFound
         );
+    }
+
+    #[test]
+    fn nobody_takes_over_a_peer_id_by_calling_itself_by_it() {
+        let (victim, thief) = (peer(), peer());
+        let lower = victim.to_base58().to_ascii_lowercase();
+        let found = resolve(&config(&[(&lower, thief)]), &BTreeSet::new(), &victim.to_base58()).unwrap();
+        assert_eq!(found, (victim, Source::PeerId));
+        assert!(reads_like_peer_id(&lower.parse().unwrap()));
+        assert!(reads_like_peer_id(&lower[..12].parse().unwrap()));
+        assert!(!reads_like_peer_id(&"laptop".parse().unwrap()));
+        // Two characters that decode to an empty hash are a name all the same.
+        let eleven = peer();
+        let found = resolve(&config(&[("11", eleven)]), &BTreeSet::new(), "11").unwrap();
+        assert_eq!(found, (eleven, Source::Config));
+    }
+
+    #[test]
+    fn a_name_that_an_allow_list_waits_for_is_only_the_operators_to_give() {
+        let text =
+            "version: 1\nservices:\n  web:\n    local_address: localhost:80\n    allow: [bob]\nnames: {}\n";
+        let config = peerup_config::parse_node(text, std::path::Path::new("/x/config.yaml"))
+            .unwrap()
+            .config;
+        assert!(is_taken(&config, "bob", ChosenBy::Peer));
+        assert!(!is_taken(&config, "bob", ChosenBy::Operator));
+        assert!(!is_taken(&config, "eve", ChosenBy::Peer));
     }
 
     #[test]

@@ -8,5 +8,15 @@ mod joiner;
 mod relays;
 mod wire;
 
+use peerup_model::PeerName;
+use peerup_trust::Paired;
+
 pub(crate) use inviter::{Invites, cancel, create, handle_joiner, outcome};
 pub(crate) use joiner::join;
+
+/// What to call the other side: what it calls itself, unless that would pass for somebody's peer id.
+fn name_for(paired: &Paired) -> PeerName {
+    let own = paired.name.clone();
+    own.filter(|name| !crate::names::reads_like_peer_id(name))
+        .unwrap_or_else(|| crate::name_from_id(&paired.peer))
+}

@@ -143,7 +143,7 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
     let ended = CancellationToken::new();
     let (task_app, task_ended) = (app.clone(), ended.clone());
     app.tasks.spawn(async move {
-        follow(run, &sender, &end).await;
+        follow(&task_app, run, &sender, &end).await;
         task_app.proxies.lock().remove(&number);
         task_ended.cancel();
     });
@@ -185,12 +185,21 @@ async fn first_address(run: &mut CommandRun) -> Option<String> {
 }
 
 /// Passes the command's events on until it ends or is told to.
-async fn follow(mut run: CommandRun, events: &mpsc::Sender<CommandEvent>, end: &CancellationToken) {
+async fn follow(
+    app: &App,
+    mut run: CommandRun,
+    events: &mpsc::Sender<CommandEvent>,
+    end: &CancellationToken,
+) {
     loop {
         let event = tokio::select! {
             biased;
             () = end.cancelled() => {
                 run.cancel();
+                if app.shutdown.is_cancelled() {
+                    // Nothing new, but what runs has the engine's time to drain.
+                    run.detach_tunnels();
+                }
                 return;
             }
             event = run.next_event() => event,

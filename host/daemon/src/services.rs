@@ -154,6 +154,10 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String>
             route.plugin.clone()
         }
         None => match app.services.plugin_protocols.get(inbound.protocol.as_ref()) {
+            Some(_) if !is_member(app, &peer) => {
+                inbound.stream.reset();
+                return Err("this peer is no member".to_owned());
+            }
             Some(plugin) => plugin.clone(),
             None => {
                 inbound.stream.reset();
@@ -179,12 +183,38 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String>
 }
 
 fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
-    if !app.config().service_allows(service, peer) {
-        return false;
-    }
+    app.config().service_allows(service, peer) && is_granted(app, peer, service)
+}
+
+/// Whether `authorized_keys` lets the peer use the service.
+fn is_granted(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
     let policy = app.access.policy().load();
-    match policy.role(peer, jiff::Timestamp::now()) {
-        Some(peerup_trust::Role::Member(access)) => access.may_use(service),
-        _ => false,
+    policy
+        .member(peer, jiff::Timestamp::now())
+        .is_some_and(|access| access.may_use(service))
+}
+
+fn is_member(app: &App, peer: &PeerId) -> bool {
+    let policy = app.access.policy().load();
+    policy.member(peer, jiff::Timestamp::now()).is_some()
+}
+
+/// Ends the tunnels to services that their peers may not use any more. Those of a service that was switched
+/// off or taken away run on.
+pub(crate) fn close_forbidden(app: &App) {
+    let config = app.config();
+    let tunnels = app.plugins.engine().splices();
+    for tunnel in tunnels.list() {
+        let service = tunnel.service.as_deref().map(str::parse::<ServiceName>);
+        let (Some(Ok(service)), Some(peer)) = (service, tunnel.peer) else {
+            continue;
+        };
+        let is_on = config.services.get(&service).is_some_and(|entry| entry.enabled);
+        let listed = !is_on || config.service_allows(&service, &peer.id);
+        if listed && is_granted(app, &peer.id, &service) {
+            continue;
+        }
+        tracing::info!(peer = %peer.id, %service, "closes a tunnel of a peer that may not use the service any more");
+        tunnels.close(tunnel.id);
     }
 }

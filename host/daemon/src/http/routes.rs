@@ -18,7 +18,10 @@ use peerup_trust::Entry;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Format, Refusal};
-use crate::{app::App, pairing, proxies, status};
+use crate::{
+    app::{App, ChosenBy},
+    pairing, proxies, status,
+};
 
 type Answer = Result<Response, Refusal>;
 
@@ -159,7 +162,7 @@ pub(super) async fn authorize(
         .map_err(invalid)?;
     app.edit_access(move |access| access.add(entry)).await?;
     if let Some(name) = name {
-        app.write_name(name, peer).await?;
+        app.write_name(name, peer, ChosenBy::Operator).await?;
     }
     Ok(format.answer(done("added")))
 }

@@ -157,7 +157,8 @@ pub(super) async fn connect(
         task_app.proxies.remove(&started.info.id);
         started.ended.cancelled().await;
         if !sender.is_closed() {
-            let failure = Failure::new(ErrorCode::Interrupted, "the proxy has ended");
+            let failure = Failure::new(ErrorCode::Failed, "the proxy has ended")
+                .with_hint("is the daemon still running? see its log, and: peerup status");
             let _ = sender.send(format.failure_line(&failure)).await;
         }
     });

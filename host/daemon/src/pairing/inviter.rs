@@ -14,13 +14,13 @@ use peerup_api::{InviteInfo, InviteOutcome, InviteRequest};
 use peerup_model::{ErrorCode, Failure, PeerName, ServiceName};
 use peerup_net::{InboundStream, PeerStream};
 use peerup_trust::{
-    AdmitRequest, Entry, Invite, InviteRelay, Inviter, MAX_INVITE_RELAYS, Paired, Refusal, Token,
-    fresh_nonce, timestamp_to_minutes,
+    AdmitRequest, Entry, Invite, InviteRelay, Inviter, InviterAwaitingAck, MAX_INVITE_RELAYS, Paired,
+    Refusal, Token, fresh_nonce, timestamp_to_minutes,
 };
 use tokio::sync::watch;
 
 use super::{relays, wire};
-use crate::app::App;
+use crate::app::{App, ChosenBy};
 
 /// Invites that one node keeps open at once.
 const MAX_OPEN: usize = 16;
@@ -46,6 +46,8 @@ pub(crate) struct OpenInvite {
     own_name: String,
     services: Option<Vec<ServiceName>>,
     relays: Vec<PeerId>,
+    /// Looked at beside the timer, which stands still while the machine sleeps.
+    expires: Timestamp,
     state: watch::Sender<State>,
 }
 
@@ -131,6 +133,7 @@ pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<Inv
         own_name,
         services,
         relays: relay_peers,
+        expires,
         state: watch::Sender::new(State::Open),
     };
     app.invites.lock().insert(one_time, open);
@@ -163,12 +166,13 @@ pub(crate) async fn outcome(app: &App, id: &str) -> Result<InviteOutcome, Failur
 /// Ends an invite that was not used.
 pub(crate) fn cancel(app: &App, id: &str) -> Result<(), Failure> {
     let (one_time, invite) = app.invites.by_id(id).ok_or_else(|| unknown(id))?;
+    // A joiner that is being served finds the invite cancelled in the end, and is taken out again.
     invite.state.send_if_modified(|state| {
-        let open = matches!(state, State::Open);
-        if open {
+        let waits = matches!(state, State::Open | State::Claimed);
+        if waits {
             *state = State::Cancelled;
         }
-        open
+        waits
     });
     app.access.forget_pairing(&one_time);
     app.invites.lock().remove(&one_time);
@@ -184,79 +188,96 @@ pub(crate) async fn handle_joiner(app: &Arc<App>, inbound: InboundStream) {
         stream.reset();
         return;
     };
-    let served = tokio::time::timeout(wire::PAIRING_TIME, serve(app, &mut stream, one_time, &invite)).await;
-    let failed = match served {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error,
-        Err(_) => "the joiner took too long".to_owned(),
-    };
-    tracing::warn!(
-        error = failed,
-        "a pairing did not come about; the code stays good until it expires"
-    );
-    invite.release();
+    if let Err(error) = serve(app, &mut stream, one_time, &invite).await {
+        tracing::warn!(
+            error,
+            "a pairing did not come about; the code stays good until it is used, cancelled or over"
+        );
+    }
 }
 
+/// Runs the exchange. Each wait for the joiner has a deadline of its own, so that what was written can be
+/// taken back when the last word does not come.
 async fn serve(
     app: &Arc<App>,
     stream: &mut PeerStream,
     one_time: PeerId,
     invite: &OpenInvite,
 ) -> Result<(), String> {
-    if let Err(refusal) = invite.claim() {
-        let _ = wire::send(stream, &refusal.encode()).await;
-        finish(stream).await;
-        return Err(format!("a joiner was told: {refusal}"));
-    }
     let hello = wire::receive(stream).await.map_err(|error| error.to_string())?;
     let nonce = fresh_nonce().map_err(|error| error.to_string())?;
     let own = own_key(app).map_err(|failure| failure.to_string())?;
     let machine = Inviter::new(invite.token.clone(), own, one_time, &invite.own_name, nonce);
-    let (awaiting, joiner, answer) = match machine.handle_hello(&hello) {
-        Ok(accepted) => accepted,
+    let proven = match machine.handle_hello(&hello) {
+        Ok(proven) => proven,
         Err(error) => {
             if let Some(refusal) = error.refusal() {
-                let _ = wire::send(stream, &refusal.encode()).await;
-                finish(stream).await;
+                refuse(stream, refusal).await;
             }
             return Err(error.to_string());
         }
     };
-    let (name, added) = match write_joiner(app, invite, &joiner).await {
+    // Claimed after the proof: a joiner that stalls before it keeps nobody else from joining.
+    if let Err(refusal) = invite.claim(Timestamp::now()) {
+        refuse(stream, refusal).await;
+        return Err(format!("a joiner was told: {refusal}"));
+    }
+    let joined = let_in(app, stream, invite, proven).await;
+    if joined.is_err() {
+        invite.release(Timestamp::now());
+    }
+    joined
+}
+
+/// Lets the joiner that holds the claim in. On an error it is as if it had never come.
+async fn let_in(
+    app: &Arc<App>,
+    stream: &mut PeerStream,
+    invite: &OpenInvite,
+    (awaiting, joiner, answer): (InviterAwaitingAck, Paired, Vec<u8>),
+) -> Result<(), String> {
+    let written = match write_joiner(app, invite, &joiner).await {
         Ok(written) => written,
         Err(failure) => {
-            let _ = wire::send(stream, &Refusal::Internal.encode()).await;
-            finish(stream).await;
+            refuse(stream, Refusal::Internal).await;
             return Err(failure.to_string());
         }
     };
     // The relays know the joiner before it is told that it is in, so that its first dial is not refused.
-    let notes = enroll(app, invite, &joiner, &name).await;
-    let acknowledged = async {
+    let notes = enroll(app, invite, &joiner, &written.name).await;
+    let exchange = async {
         wire::send(stream, &answer).await?;
         wire::receive(stream).await
-    }
-    .await;
-    let confirmed = acknowledged
+    };
+    let acknowledged = tokio::select! {
+        biased;
+        () = app.shutdown.cancelled() => Err(std::io::Error::other("the node is ending")),
+        acknowledged = exchange => acknowledged,
+    };
+    let outcome = InviteOutcome {
+        peer_id: joiner.peer.to_base58(),
+        name: written.name.to_string(),
+        notes,
+    };
+    let joined = acknowledged
         .map_err(|error| error.to_string())
-        .and_then(|ack| awaiting.handle_ack(&ack).map_err(|error| error.to_string()));
-    if let Err(error) = confirmed {
-        if added {
-            let peer = joiner.peer;
-            let undone = app.edit_access(move |access| access.remove(&peer)).await;
-            tracing::info!(%peer, undone = undone.is_ok(), "the joiner was taken out again");
-        }
+        .and_then(|ack| awaiting.handle_ack(&ack).map_err(|error| error.to_string()))
+        .and_then(|()| invite.complete(outcome));
+    if let Err(error) = joined {
+        take_back(app, &joiner.peer, written).await;
         return Err(error);
     }
     finish(stream).await;
-    tracing::info!(peer = %joiner.peer, %name, "paired");
-    let outcome = InviteOutcome {
-        peer_id: joiner.peer.to_base58(),
-        name: name.to_string(),
-        notes,
-    };
-    invite.state.send_replace(State::Joined(outcome));
+    tracing::info!(peer = %joiner.peer, name = %written.name, "paired");
+    // Told only now: whoever waits for it may end the node at once.
+    invite.state.send_modify(|_| ());
     Ok(())
+}
+
+async fn refuse(stream: &mut PeerStream, refusal: Refusal) {
+    if wire::send(stream, &refusal.encode()).await.is_ok() {
+        finish(stream).await;
+    }
 }
 
 /// Half-closes and waits for the other side to have read everything: its end, or the connection's.
@@ -270,25 +291,66 @@ async fn finish(stream: &mut PeerStream) {
     .await;
 }
 
-/// Writes the joiner into `authorized_keys` and `names:`. The flag tells whether it was not there before.
-async fn write_joiner(
-    app: &Arc<App>,
-    invite: &OpenInvite,
-    joiner: &Paired,
-) -> Result<(PeerName, bool), Failure> {
-    let wanted = joiner.name.clone().unwrap_or_else(|| fallback_name(&joiner.peer));
-    let known = app.access.members().contains(&joiner.peer);
-    if !known {
+/// What was written of a joiner, to take it back if need be.
+struct Written {
+    name: PeerName,
+    /// What stood in `authorized_keys` before, where that was changed.
+    replaced: Option<Option<Entry>>,
+    name_added: bool,
+}
+
+/// Writes the joiner into `authorized_keys` and `names:`.
+async fn write_joiner(app: &Arc<App>, invite: &OpenInvite, joiner: &Paired) -> Result<Written, Failure> {
+    let wanted = super::name_for(joiner);
+    let before = app.access.entry(&joiner.peer);
+    // An entry that holds stays as it is; one that is over would keep the joiner out.
+    let holds = before
+        .as_ref()
+        .is_some_and(|entry| !entry.is_expired(Timestamp::now()));
+    if !holds {
         let mut entry = Entry::new(joiner.peer);
         entry.services = invite.services.clone();
         entry.comment = Some(format!(
             "{wanted}, paired {}",
             Timestamp::now().strftime("%Y-%m-%d")
         ));
-        app.edit_access(move |access| access.add(entry)).await?;
+        app.edit_access(move |access| access.set(entry)).await?;
     }
-    let name = app.write_name(wanted, joiner.peer).await?;
-    Ok((name, !known))
+    let name_added = app.name_of(&joiner.peer).is_none();
+    let name = app.write_name(wanted.clone(), joiner.peer, ChosenBy::Peer).await;
+    let written = Written {
+        name: name.as_ref().unwrap_or(&wanted).clone(),
+        replaced: (!holds).then_some(before),
+        name_added: name_added && name.is_ok(),
+    };
+    if let Err(failure) = name {
+        take_back(app, &joiner.peer, written).await;
+        return Err(failure);
+    }
+    Ok(written)
+}
+
+/// Takes a joiner out again whose last word did not come.
+async fn take_back(app: &Arc<App>, peer: &PeerId, written: Written) {
+    let peer = *peer;
+    if let Some(before) = written.replaced
+        && let Err(failure) = app
+            .edit_access(move |access| match before {
+                Some(entry) => access.set(entry),
+                None => access.remove(&peer).map(drop),
+            })
+            .await
+    {
+        tracing::error!(%peer, %failure, "a peer that did not finish pairing stays in authorized_keys");
+    }
+    if written.name_added
+        && let Err(failure) = app
+            .edit_config(move |editor| editor.remove_name(&written.name))
+            .await
+    {
+        tracing::warn!(%peer, %failure, "the name of a peer that did not finish pairing stays");
+    }
+    tracing::info!(%peer, "a joiner that did not finish was taken out again");
 }
 
 async fn enroll(app: &App, invite: &OpenInvite, joiner: &Paired, name: &PeerName) -> Vec<String> {
@@ -312,11 +374,17 @@ impl OpenInvite {
         matches!(*self.state.borrow(), State::Open | State::Claimed)
     }
 
-    /// Takes the invite for one joiner, or says why it cannot be had.
-    fn claim(&self) -> Result<(), Refusal> {
+    /// Takes the invite for one joiner, or says why it cannot be had. The wall clock decides, too: a timer
+    /// does not run while the machine sleeps.
+    fn claim(&self, now: Timestamp) -> Result<(), Refusal> {
         let mut refusal = None;
         self.state.send_if_modified(|state| {
             match state {
+                State::Open if now >= self.expires => {
+                    *state = State::Expired;
+                    refusal = Some(Refusal::Expired);
+                    return true;
+                }
                 State::Open => *state = State::Claimed,
                 State::Claimed | State::Joined(_) => refusal = Some(Refusal::Used),
                 State::Expired | State::Cancelled => refusal = Some(Refusal::Expired),
@@ -326,13 +394,32 @@ impl OpenInvite {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Gives the invite back after a joiner that did not make it.
-    fn release(&self) {
+    /// Marks the invite as used by the joiner that holds the claim. Whoever waits is told later.
+    fn complete(&self, outcome: InviteOutcome) -> Result<(), String> {
+        let mut completed = false;
         self.state.send_if_modified(|state| {
             if matches!(state, State::Claimed) {
-                *state = State::Open;
+                *state = State::Joined(outcome);
+                completed = true;
             }
             false
+        });
+        if completed {
+            Ok(())
+        } else {
+            Err("the invite was cancelled meanwhile".to_owned())
+        }
+    }
+
+    /// Gives the invite back after a joiner that did not make it.
+    fn release(&self, now: Timestamp) {
+        self.state.send_if_modified(|state| {
+            if !matches!(state, State::Claimed) {
+                return false;
+            }
+            let over = now >= self.expires;
+            *state = if over { State::Expired } else { State::Open };
+            over
         });
     }
 }
@@ -474,10 +561,6 @@ fn own_name(app: &App, given: Option<&str>) -> Result<String, Failure> {
     Ok(crate::own_name(&app.config(), &app.peer_id()).to_string())
 }
 
-fn fallback_name(peer: &PeerId) -> PeerName {
-    crate::name_from_id(peer)
-}
-
 fn read_ttl(text: Option<&str>) -> Result<Duration, Failure> {
     let Some(text) = text else { return Ok(DEFAULT_TTL) };
     let refused = |why: String| {
@@ -506,4 +589,66 @@ fn read_services(services: Option<Vec<String>>) -> Result<Option<Vec<ServiceName
 
 fn unknown(id: &str) -> Failure {
     Failure::new(ErrorCode::NotFound, format!("there is no invite {id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invite(expires: Timestamp) -> OpenInvite {
+        OpenInvite {
+            id: "invite-1".to_owned(),
+            token: Token::from_bytes([7; 16]),
+            own_name: "home".to_owned(),
+            services: None,
+            relays: Vec::new(),
+            expires,
+            state: watch::Sender::new(State::Open),
+        }
+    }
+
+    fn outcome() -> InviteOutcome {
+        InviteOutcome {
+            peer_id: String::new(),
+            name: "laptop".to_owned(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_invite_is_claimed_by_one_joiner_and_used_once() {
+        let now = Timestamp::now();
+        let invite = invite(now + DEFAULT_TTL);
+        invite.claim(now).unwrap();
+        assert_eq!(invite.claim(now), Err(Refusal::Used));
+        invite.release(now);
+        invite.claim(now).unwrap();
+        invite.complete(outcome()).unwrap();
+        invite.release(now);
+        assert_eq!(invite.claim(now), Err(Refusal::Used));
+    }
+
+    #[test]
+    fn an_invite_is_over_by_the_clock_on_the_wall_whatever_the_timer_says() {
+        let now = Timestamp::now();
+        let late = now + DEFAULT_TTL;
+        let slept = invite(late);
+        assert_eq!(slept.claim(late), Err(Refusal::Expired));
+        let claimed = invite(late);
+        claimed.claim(now).unwrap();
+        claimed.release(late);
+        assert!(matches!(*claimed.state.borrow(), State::Expired));
+        assert_eq!(claimed.claim(now), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn a_joiner_that_is_being_served_does_not_complete_a_cancelled_invite() {
+        let now = Timestamp::now();
+        let invite = invite(now + DEFAULT_TTL);
+        invite.claim(now).unwrap();
+        invite.state.send_replace(State::Cancelled);
+        invite.complete(outcome()).unwrap_err();
+        invite.release(now);
+        assert_eq!(invite.claim(now), Err(Refusal::Expired));
+    }
 }

@@ -1,7 +1,7 @@
 //! The joining side: meets the inviter under the one-time identity of the code, proves its real one, and
 //! writes the inviter and the relays down.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use libp2p_identity::{Keypair, PeerId};
@@ -14,7 +14,10 @@ use peerup_trust::{
 };
 
 use super::wire;
-use crate::app::App;
+use crate::app::{App, ChosenBy};
+
+/// How long to wait for the inviter's end after the acknowledgement.
+const LAST_READ: Duration = Duration::from_secs(5);
 
 /// Joins with a code. When this returns both sides know each other, by key and by name.
 pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOutcome, Failure> {
@@ -96,9 +99,9 @@ async fn exchange(
     })?;
     wire::send(stream, &ack).await.map_err(|error| broken(&error))?;
     let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
-    // The inviter's end says that it has read the acknowledgement.
+    // The inviter's end says that it has read the acknowledgement. Nothing hangs on it, so it has its own time.
     let mut rest = [0_u8; 1];
-    let _ = tokio::io::AsyncReadExt::read(stream, &mut rest).await;
+    let _ = tokio::time::timeout(LAST_READ, tokio::io::AsyncReadExt::read(stream, &mut rest)).await;
     Ok(paired)
 }
 
@@ -110,19 +113,20 @@ async fn write_down(app: &Arc<App>, invite: &Invite, paired: Paired) -> Result<J
         .filter(|entry| entry.peer() != invite.inviter_peer())
         .filter_map(|entry| entry.full_address().to_string().parse().ok())
         .collect();
-    let wanted = paired
-        .name
-        .clone()
-        .unwrap_or_else(|| crate::name_from_id(&paired.peer));
-    if !app.access.members().contains(&paired.peer) {
+    let wanted = super::name_for(&paired);
+    let holds = app
+        .access
+        .entry(&paired.peer)
+        .is_some_and(|entry| !entry.is_expired(Timestamp::now()));
+    if !holds {
         let mut entry = Entry::new(paired.peer);
         entry.comment = Some(format!(
             "{wanted}, paired {}",
             Timestamp::now().strftime("%Y-%m-%d")
         ));
-        app.edit_access(move |access| access.add(entry)).await?;
+        app.edit_access(move |access| access.set(entry)).await?;
     }
-    let name = app.write_name(wanted, paired.peer).await?;
+    let name = app.write_name(wanted, paired.peer, ChosenBy::Peer).await?;
     let written = relays.clone();
     app.edit_config(move |editor| {
         written
