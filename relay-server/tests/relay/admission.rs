@@ -149,6 +149,25 @@ async fn a_member_enrols_a_peer_which_may_then_reserve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guest_of_the_relay_enrols_for_no_longer_than_it_is_one_itself() {
+    let mut guest = Client::random().await;
+    let joiner = PeerId::random();
+    let lines = format!("{} expires=2999-01-01T00:00:00Z\n", guest.peer);
+    let setting = Setting::start(&lines, "enrollment: members\n").await;
+    guest.connect(&setting.relay).await;
+
+    let answer = ask(&guest, &setting, enroll(joiner)).await;
+
+    assert!(matches!(answer, AdmitResponse::Admitted));
+    let list = setting.list();
+    let line = list
+        .lines()
+        .find(|line| line.starts_with(&joiner.to_string()))
+        .unwrap();
+    assert!(line.contains("expires=2999-01-01T00:00:00Z"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_admins_enrol_where_the_config_says_so() {
     let (mut member, mut admin) = (Client::random().await, Client::random().await);
     let lines = format!("{}\n{} role=admin\n", member.peer, admin.peer);
