@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use peerup_config::{Loaded, NodeConfig, SearchPlaces};
+use peerup_config::{FindError, Loaded, NodeConfig, SearchPlaces};
 use peerup_model::{ErrorCode, Failure};
 use tracing_subscriber::EnvFilter;
 
@@ -78,7 +78,7 @@ impl Context {
     /// Finds the config file.
     pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
         let found = peerup_config::find_config(self.config.as_deref(), None, &Self::places())
-            .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+            .map_err(|error| find_failure(&error))?;
         // The daemon's socket lies beside the config: the folder must not depend on who asks from where.
         std::path::absolute(&found).map_err(|error| {
             Failure::new(
@@ -91,8 +91,7 @@ impl Context {
     /// Finds and reads the config file.
     pub(crate) fn load(&self) -> Result<(PathBuf, NodeConfig), Failure> {
         let path = self.config_path()?;
-        let Loaded { config, warnings } = peerup_config::load_node(&path)
-            .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+        let Loaded { config, warnings } = peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
         for warning in warnings {
             self.note(&warning.to_string());
         }
@@ -127,11 +126,31 @@ impl Context {
             ("", "")
         };
         eprintln!("{red}error:{plain} {}", failure.message);
-        if let Some(hint) = &failure.hint {
-            for line in hint.lines() {
-                eprintln!("  next: {line}");
-            }
+        let hint = failure.hint.as_deref().or(usual_hint(failure.code));
+        for line in hint.unwrap_or_default().lines() {
+            eprintln!("  next: {line}");
         }
         ExitCode::from(failure.code.exit_code())
+    }
+}
+
+/// Returns the next step of a failure that names none of its own.
+fn usual_hint(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::Invalid => Some("correct it and try again; every command explains itself with --help"),
+        ErrorCode::ConfigInvalid => Some("correct it, then check it with: peerup config validate"),
+        ErrorCode::Interrupted => None,
+        _ => Some("run it again with -v to see more of what happens"),
+    }
+}
+
+/// Says where no config was found.
+fn find_failure(error: &FindError) -> Failure {
+    let text = error.to_string();
+    let failure = |text: &str, hint: &str| Failure::new(ErrorCode::ConfigInvalid, text).with_hint(hint);
+    match (error, text.split_once("\nrun ")) {
+        (FindError::Nowhere { .. }, Some((what, run))) => failure(what, &format!("run {run}")),
+        (FindError::Unreadable { .. }, _) => failure(&text, "check the rights of that folder"),
+        _ => failure(&text, "check the path, or make a config with: peerup init"),
     }
 }

@@ -8,7 +8,7 @@ use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PeerName};
 use peerup_trust::{Entry, KeyFile, MemberRole};
 
-use super::{daemon, failed, usage};
+use super::{daemon, usage};
 use crate::{arguments::Auth, context::Context, output, session};
 
 pub(crate) async fn run(context: &Context, command: Auth) -> Result<(), Failure> {
@@ -97,29 +97,24 @@ fn add_to_files(
         .transpose()
         .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
     entry.expires = request.expires.as_deref().map(read_when).transpose()?;
-    key_file(config).add(entry).map_err(|error| {
-        let code = if error.is_already_authorized() {
-            ErrorCode::Conflict
-        } else {
-            ErrorCode::Failed
-        };
-        Failure::new(code, error.to_string())
-    })?;
+    key_file(config)
+        .add(entry)
+        .map_err(|error| peerup_daemon::keys_failure(&error))?;
     if let Some(name) = name {
         let name = name.unless_taken(|taken| config.names.keys().any(|known| known.as_str() == taken));
         ConfigFile::new(path)
             .edit(|editor| editor.set_name(&name, peer))
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| peerup_daemon::edit_failure(&error))?;
     }
     daemon::tell(context, &serde_json::json!({ "status": "added" }))
 }
 
 fn remove_from_file(context: &Context, config: &NodeConfig, peer: &str) -> Result<(), Failure> {
     let file = key_file(config);
-    let keys = file.load_or_empty().map_err(|error| failed(error.to_string()))?;
+    let keys = file.load_or_empty().map_err(|error| peerup_daemon::keys_failure(&error))?;
     let known: BTreeSet<_> = keys.entries().map(|entry| entry.peer).collect();
     let (id, _) = peerup_daemon::resolve(config, &known, peer)?;
-    let removed = file.remove(&id).map_err(|error| failed(error.to_string()))?;
+    let removed = file.remove(&id).map_err(|error| peerup_daemon::keys_failure(&error))?;
     if removed.is_none() {
         return Err(
             Failure::new(ErrorCode::NotFound, format!("{peer} is not in authorized_keys"))
@@ -135,7 +130,7 @@ async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -
         None => {
             let keys = key_file(config)
                 .load_or_empty()
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| peerup_daemon::keys_failure(&error))?;
             keys.entries().map(|entry| describe(entry, config)).collect()
         }
     };
@@ -192,7 +187,7 @@ fn validate(context: &Context, file: Option<&Path>) -> Result<(), Failure> {
     };
     let keys = KeyFile::new(path.clone())
         .load()
-        .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+        .map_err(|error| peerup_daemon::keys_failure(&error))?;
     if context.json {
         return output::json(&serde_json::json!({ "file": path, "entries": keys.len() }));
     }

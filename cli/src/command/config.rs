@@ -1,6 +1,6 @@
 //! `config`: checks the config file.
 
-use peerup_model::{ErrorCode, Failure};
+use peerup_model::Failure;
 
 use crate::{arguments::Config, context::Context, output};
 
@@ -10,8 +10,7 @@ pub(crate) fn run(context: &Context, command: &Config) -> Result<(), Failure> {
         Some(file) => file.clone(),
         None => context.config_path()?,
     };
-    let loaded = peerup_config::load_node(&path)
-        .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+    let loaded = peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
     let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     if context.json {
         return output::json(&serde_json::json!({ "config": path, "valid": true, "warnings": warnings }));

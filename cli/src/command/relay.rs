@@ -5,7 +5,7 @@ use peerup_api::{ClientError, RelayInfo, RelayRequest};
 use peerup_config::{ConfigFile, RelayAddress};
 use peerup_model::{ErrorCode, Failure};
 
-use super::{daemon, failed, usage};
+use super::{daemon, usage};
 use crate::{arguments::Relay, context::Context, output, session};
 
 pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure> {
@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure
                                 .iter()
                                 .try_for_each(|relay| editor.add_relay(relay).map(drop))
                         })
-                        .map_err(|error| failed(error.to_string()))?;
+                        .map_err(|error| peerup_daemon::edit_failure(&error))?;
                 }
                 Some(client) => {
                     for relay in &relays {
@@ -53,7 +53,7 @@ pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure
                 None => {
                     ConfigFile::new(&path)
                         .edit(|editor| editor.remove_relay(&relay))
-                        .map_err(|error| failed(error.to_string()))?;
+                        .map_err(|error| peerup_daemon::edit_failure(&error))?;
                 }
                 Some(client) => {
                     let request = RelayRequest { address };

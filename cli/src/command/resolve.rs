@@ -6,7 +6,6 @@ use peerup_api::{ClientError, ResolveAnswer, ResolveRequest};
 use peerup_model::Failure;
 use peerup_trust::KeyFile;
 
-use super::failed;
 use crate::{context::Context, output, session};
 
 pub(crate) async fn run(context: &Context, name: &str) -> Result<(), Failure> {
@@ -24,7 +23,7 @@ pub(crate) async fn run(context: &Context, name: &str) -> Result<(), Failure> {
         None => {
             let keys = KeyFile::new(config.security.authorized_keys_file.clone())
                 .load_or_empty()
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| peerup_daemon::keys_failure(&error))?;
             let mut known: BTreeSet<_> = keys.entries().map(|entry| entry.peer).collect();
             known.extend(config.names.values());
             known.extend(config.relays.iter().map(peerup_config::RelayAddress::peer));

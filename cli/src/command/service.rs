@@ -5,7 +5,7 @@ use peerup_api::{ClientError, ExposeRequest, ServiceInfo, ServiceUpdate};
 use peerup_config::{ConfigEditor, ConfigFile, EditError, NodeConfig};
 use peerup_model::{ErrorCode, Failure, NameError, ServiceName, service_protocol};
 
-use super::{daemon, failed, usage};
+use super::{daemon, usage};
 use crate::{arguments::Service, context::Context, output, session};
 
 pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failure> {
@@ -14,7 +14,7 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
     let edit = |change: &dyn Fn(&mut ConfigEditor) -> Result<(), EditError>, status: &str| {
         ConfigFile::new(&path)
             .edit(change)
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| peerup_daemon::edit_failure(&error))?;
         daemon::tell(context, &serde_json::json!({ "status": status }))
     };
     match command {

@@ -2,7 +2,7 @@
 
 use peerup_api::WhoInfo;
 use peerup_config::NodeConfig;
-use peerup_model::{ErrorCode, Failure};
+use peerup_model::Failure;
 
 use crate::{context::Context, output};
 
@@ -18,6 +18,6 @@ pub(crate) fn run(context: &Context) -> Result<(), Failure> {
 /// Returns the peer id of the config's key.
 pub(super) fn own_id(config: &NodeConfig) -> Result<String, Failure> {
     let keypair = peerup_trust::load_identity(&config.key_file)
-        .map_err(|error| Failure::new(ErrorCode::ConfigInvalid, error.to_string()))?;
+        .map_err(|error| peerup_daemon::identity_failure(&error))?;
     Ok(keypair.public().to_peer_id().to_base58())
 }

@@ -1,0 +1,125 @@
+//! The shapes of what `--json` prints. Scripts rely on them: a change shows in a snapshot.
+
+use serde_json::Value;
+
+use crate::support::{Node, Outcome, Pair, bare};
+
+/// Fields that may be null or not, depending on how far the network got.
+const ANY: [&str; 8] = [
+    "rtt_ms",
+    "last_seen_s",
+    "agent_version",
+    "last_error",
+    "path",
+    "transport",
+    "via",
+    "reason",
+];
+
+/// Writes a value with types for values, a line for each field; the first item stands for a list.
+fn shape(value: &Value) -> String {
+    let mut lines = Vec::new();
+    walk("", value, &mut lines);
+    lines.join("\n")
+}
+
+fn walk(path: &str, value: &Value, lines: &mut Vec<String>) {
+    let field = path.rsplit('.').next().unwrap_or_default();
+    let kind = match value {
+        _ if ANY.contains(&field) => "depends",
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(items) => {
+            return match items.first() {
+                None => lines.push(format!("{path}[]")),
+                Some(first) => walk(&format!("{path}[]"), first, lines),
+            };
+        }
+        Value::Object(fields) => {
+            return fields
+                .iter()
+                .for_each(|(key, value)| walk(&format!("{path}.{key}"), value, lines));
+        }
+    };
+    lines.push(format!("{path}: {kind}"));
+}
+
+fn lines(outcome: Outcome) -> Vec<Value> {
+    let text = outcome.ok();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_shapes_of_a_running_daemon_are_kept() {
+    let pair = Pair::start();
+    let laptop = &pair.laptop;
+    let pings = lines(laptop.run(&["ping", "home", "--json", "-c", "2", "--interval", "20ms"]));
+    assert_eq!(pings.len(), 3, "two answers and the statistics: {pings:?}");
+    insta::assert_snapshot!("json-ping", shape(&pings[0]));
+    insta::assert_snapshot!("json-ping-statistics", shape(&pings[2]));
+
+    for (name, arguments) in [
+        ("status", &["status"][..]),
+        ("daemon-status", &["daemon", "status"]),
+        ("whoami", &["whoami"]),
+        ("peers", &["daemon", "peers", "--all"]),
+        ("auth-list", &["auth", "list"]),
+        ("resolve", &["resolve", "home"]),
+        ("relay-list", &["relay", "list"]),
+        ("plugin-list", &["plugin", "list"]),
+    ] {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        insta::assert_snapshot!(format!("json-{name}"), shape(&laptop.run(&all).json()));
+    }
+    for arguments in [&["daemon", "services"][..], &["service", "list"]] {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        insta::assert_snapshot!("json-services", shape(&pair.home.run(&all).json()));
+    }
+    let connect = ["daemon", "connect", "--peer", "home", "--service", "echo", "--json"];
+    let connected = laptop.run(&connect).json();
+    insta::assert_snapshot!("json-connect", shape(&connected));
+    let id = connected["id"].as_str().unwrap();
+    let done = laptop.run(&["daemon", "disconnect", id, "--json"]).json();
+    assert_eq!(done, serde_json::json!({ "status": "disconnected" }));
+}
+
+#[test]
+fn the_shapes_without_a_daemon_are_the_same() {
+    let pair = Pair::prepare();
+    let status = pair.home.run(&["status", "--json"]).json();
+    assert_eq!(status["running"], false);
+    insta::assert_snapshot!("json-status-offline", shape(&status));
+    insta::assert_snapshot!("json-services", shape(&pair.home.run(&["service", "list", "--json"]).json()));
+    insta::assert_snapshot!("json-auth-list", shape(&pair.laptop.run(&["auth", "list", "--json"]).json()));
+    insta::assert_snapshot!("json-relay-list", shape(&pair.laptop.run(&["relay", "list", "--json"]).json()));
+    insta::assert_snapshot!("json-resolve", shape(&pair.laptop.run(&["resolve", "home", "--json"]).json()));
+}
+
+#[test]
+fn invite_and_join_print_one_object_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut home = Node::init(folder.path(), "home");
+    home.start();
+    let mut invite = home.spawn(&["invite", "--json"]);
+    let line = invite
+        .wait_for_line("the invite", crate::support::SOON, |line| line.starts_with('{'))
+        .unwrap();
+    let made: Value = serde_json::from_str(&line).unwrap();
+    insta::assert_snapshot!("json-invite", shape(&made));
+
+    let guest = Node::blank(folder.path(), "guest");
+    let code = made["code"].as_str().unwrap();
+    let join = ["join", code, "--non-interactive", "--dir", ".", "--name", "guest", "--json"];
+    let joined = Outcome::of(bare(&guest.folder, &join)).json();
+    insta::assert_snapshot!("json-join", shape(&joined));
+    assert_eq!(joined["peer_id"], home.peer_id());
+
+    let told: Outcome = invite.finish(crate::support::SOON).unwrap().into();
+    let outcome: Value = serde_json::from_str(told.ok().lines().last().unwrap()).unwrap();
+    insta::assert_snapshot!("json-invite-outcome", shape(&outcome));
+    assert_eq!(outcome["name"], "guest");
+}

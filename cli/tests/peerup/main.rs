@@ -1,0 +1,20 @@
+//! The `peerup` binary as a person or a script meets it: real processes, a relay in this process, loopback.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod access;
+mod arguments;
+mod daemon;
+mod ending;
+mod files;
+mod json;
+mod pairing;
+mod relay;
+mod support;
+mod tunnels;
