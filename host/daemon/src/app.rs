@@ -128,9 +128,15 @@ impl App {
             let _one_at_a_time = app.edit.lock().await;
             let editing = app.clone();
             let edited = blocking(move || {
+                let checked = |editor: &mut ConfigEditor| {
+                    let before = editor.config().clone();
+                    let value = edit(editor)?;
+                    editing.services.check_room(&before, editor.config())?;
+                    Ok(value)
+                };
                 editing
                     .file
-                    .edit(edit)
+                    .edit(checked)
                     .map_err(|error| crate::edit_failure(&error))
             })
             .await?;

@@ -164,7 +164,11 @@ impl Daemon {
         let app = self.app;
         app.shutdown.cancel();
         app.tasks.close();
-        let drain = app.config().daemon.drain_timeout;
+        // A node of one command ends with its person's patience; only a daemon's tunnels belong to others.
+        let drain = match self.endpoint {
+            Some(_) => app.config().daemon.drain_timeout,
+            None => Duration::ZERO,
+        };
         app.plugins.engine().shut_down(drain).await;
         if tokio::time::timeout(CLOSE_TIME, app.tasks.wait()).await.is_err() {
             tracing::warn!(

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use libp2p_identity::PeerId;
-use peerup_config::NodeConfig;
+use peerup_config::{EditError, NodeConfig};
 use peerup_engine::InboundRequest;
 use peerup_model::{ErrorCode, Failure, Grants, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol};
-use peerup_net::{Audience, InboundStream, ProtocolTable, RegisterError};
+use peerup_net::{Audience, InboundStream, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{app::App, pairing, plugins::duplex_of};
@@ -94,6 +94,22 @@ impl ServiceTable {
                 .map_err(|error| register_failure(&error))?;
         }
         Ok(())
+    }
+
+    /// Refuses an edit after which the node would speak more protocols than it can, before it is written: the
+    /// next start would fail. One that leaves no more of them than before may pass.
+    pub(crate) fn check_room(&self, before: &NodeConfig, after: &NodeConfig) -> Result<(), EditError> {
+        let enabled = |config: &NodeConfig| config.services.values().filter(|entry| entry.enabled).count();
+        let others = 1 + self.plugin_protocols.len();
+        let (before, after) = (enabled(before), enabled(after));
+        if after <= before || after + others <= MAX_PROTOCOLS {
+            return Ok(());
+        }
+        let room = MAX_PROTOCOLS.saturating_sub(others);
+        Err(EditError::Value {
+            key: "services".to_owned(),
+            message: format!("{room} may be enabled at once; disable one: peerup service disable NAME"),
+        })
     }
 
     fn route(&self, protocol: &str) -> Option<Route> {
@@ -216,5 +232,32 @@ pub(crate) fn close_forbidden(app: &App) {
         }
         tracing::info!(peer = %peer.id, %service, "closes a tunnel of a peer that may not use the service any more");
         tunnels.close(tunnel.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(services: usize) -> NodeConfig {
+        let mut text = "version: 1\nservices:\n".to_owned();
+        for number in 0..services {
+            text.push_str(&format!("  s{number}:\n    local_address: localhost:80\n"));
+        }
+        peerup_config::parse_node(&text, std::path::Path::new("/x/config.yaml"))
+            .unwrap()
+            .config
+    }
+
+    #[test]
+    fn an_edit_that_the_next_start_would_refuse_is_refused() {
+        let pings = BTreeMap::from([("/peerup/ping/1.0.0".to_owned(), "ping".parse().unwrap())]);
+        let table = ServiceTable::new(ProtocolTable::default(), pings, &config(0)).unwrap();
+        let room = MAX_PROTOCOLS - 2;
+        table.check_room(&config(room - 1), &config(room)).unwrap();
+        assert!(table.check_room(&config(room), &config(room + 1)).is_err());
+        table.check_room(&config(room + 5), &config(room + 4)).unwrap();
+        table.set(&config(room)).unwrap();
+        assert!(table.set(&config(room + 1)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The endpoints that answer at once, each a few lines over the parts that do the work.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -23,6 +23,9 @@ use crate::{
     pairing, proxies, status,
 };
 
+/// How long a client may take to send a request's body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
 type Answer = Result<Response, Refusal>;
 
 /// A JSON body whose faults are answered in the API's own form.
@@ -40,9 +43,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             axum::http::HeaderValue::from_static("application/json"),
         );
         let request = Request::from_parts(parts, body);
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(body_failure(&rejection).into()),
+        match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Self(value)),
+            Ok(Err(rejection)) => Err(body_failure(&rejection).into()),
+            Err(_) => {
+                let message = format!("the request's body did not come within {BODY_TIME:?}");
+                Err(Failure::new(ErrorCode::TimedOut, message).into())
+            }
         }
     }
 }
