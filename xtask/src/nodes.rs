@@ -55,6 +55,13 @@ fn prepared(host: &Host, program: &Path, folder: &Path) -> Command {
     command
 }
 
+fn replace(config: &Path, old: &str, new: &str) -> Result<()> {
+    let text = fs::read_to_string(config)?;
+    ensure!(text.contains(old), "{} has no {old:?}", config.display());
+    fs::write(config, text.replace(old, new))?;
+    Ok(())
+}
+
 /// A port that is free on loopback for TCP and UDP now. Another process may take it before it is used;
 /// the one who binds it then says so.
 ///
@@ -137,6 +144,14 @@ impl Relay {
     pub(crate) fn stop(&mut self) -> Result<Duration> {
         let mut process = self.process.take().context("the relay is not running")?;
         Ok(process.terminate(STOP_TIMEOUT)?.1)
+    }
+
+    /// Changes a setting in the config's text.
+    ///
+    /// # Errors
+    /// Where the old text is not there.
+    pub(crate) fn replace(&self, old: &str, new: &str) -> Result<()> {
+        replace(&self.config, old, new)
     }
 
     /// Returns the command with `--config` in place.
@@ -261,10 +276,7 @@ impl Node {
     /// # Errors
     /// Where the old text is not there.
     pub(crate) fn replace(&self, old: &str, new: &str) -> Result<()> {
-        let text = fs::read_to_string(&self.config)?;
-        ensure!(text.contains(old), "{} has no {old:?}", self.config.display());
-        fs::write(&self.config, text.replace(old, new))?;
-        Ok(())
+        replace(&self.config, old, new)
     }
 
     /// Returns the command with `--config` in place, where there is a config.

@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Finished, Process, run};
+use peerup_testkit::{Finished, Process, poll, run};
 
 use super::stage::{HOME, SOON, Stage};
 use crate::nodes::Node;
@@ -20,8 +20,11 @@ const USAGE: i32 = 2;
 const NO_DAEMON: i32 = 3;
 const DENIED: i32 = 4;
 const UNREACHABLE: i32 = 5;
+const CONFIG_INVALID: i32 = 6;
 const TIMED_OUT: i32 = 124;
 
+/// How long nodes may take to find a relay again.
+const RELAY_BACK: Duration = Duration::from_secs(30);
 /// How long `peerup proxy` may take to say why a connection ended.
 const SAID: Duration = Duration::from_secs(3);
 /// How long a tunnel to a dead service may take to end.
@@ -35,6 +38,7 @@ pub(super) fn failures(stage: &mut Stage) -> Result<()> {
     stage.pair_laptop()?;
     names_and_ports(stage)?;
     daemons(stage)?;
+    full_relay(stage)?;
     gone(stage)?;
     stage.verdict()
 }
@@ -195,7 +199,12 @@ fn daemons(stage: &mut Stage) -> Result<()> {
         "no chmod in: {}",
         finished.stderr
     );
-    expect(stage, "a key file with mode 0644", &finished, &[FAILED, DENIED]);
+    expect(
+        stage,
+        "a key file with mode 0644",
+        &finished,
+        &[FAILED, CONFIG_INVALID],
+    );
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
 
     stage
@@ -205,6 +214,36 @@ fn daemons(stage: &mut Stage) -> Result<()> {
         .start()
         .context("a start over a dead socket")?;
     stage.note("a start over the socket of a killed daemon: works");
+    Ok(())
+}
+
+/// With room for one reservation, one of the two nodes is refused, and says so.
+fn full_relay(stage: &mut Stage) -> Result<()> {
+    let relay = stage.relay.as_mut().context("no relay")?;
+    relay.stop()?;
+    relay.replace("max_reservations: 128", "max_reservations: 1")?;
+    relay.start()?;
+    let refused = |text: &str| {
+        let mut lines = text.lines().filter(|line| line.starts_with("relay:"));
+        lines
+            .find(|line| line.contains("max_reservations"))
+            .map(str::to_owned)
+    };
+    let told = poll("a refused reservation", RELAY_BACK, || {
+        let texts = [stage.home()?.run(&["status"])?, stage.laptop()?.run(&["status"])?];
+        Ok(texts.iter().find_map(|text| refused(text)))
+    });
+    match told {
+        Ok(line) => {
+            stage.note("a relay that is full: peerup status says so");
+            println!("             {line}");
+        }
+        Err(_) => stage.complain(format!(
+            "a relay that is full: peerup status does not name the limit\n{}\n{}",
+            stage.home()?.run(&["status"])?,
+            stage.laptop()?.run(&["status"])?
+        )),
+    }
     Ok(())
 }
 

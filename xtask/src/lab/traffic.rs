@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Host, Process, run};
+use peerup_testkit::{Host, Process, poll, run};
 
 use super::stage::{HOME, SOON, Stage, sha256};
 use crate::tools;
@@ -27,6 +27,8 @@ const PARALLEL: usize = 20;
 /// What a half-closed connection carries each way: more than all buffers on the way together.
 const HALF_CLOSE_BYTES: &str = "5000000";
 
+/// How long nodes may take to find a relay again.
+const RELAY_BACK: Duration = Duration::from_secs(30);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The whole of it with NATs that a direct connection may be punched through.
@@ -35,6 +37,13 @@ pub(super) fn paired(stage: &mut Stage) -> Result<()> {
     stage.start_home()?;
     stage.pair_laptop()?;
     exercise(stage)?;
+    let ping = ["ping", HOME, "-c", "5", "--until-direct"];
+    let told = stage.laptop()?.attempt(&ping)?.stdout;
+    let mut answers = told.lines().filter(|line| line.starts_with("seq="));
+    stage.note(&format!(
+        "the path by now: {}",
+        answers.next_back().unwrap_or("no answer")
+    ));
     end_with_open_tunnel(stage)
 }
 
@@ -48,6 +57,25 @@ pub(super) fn relay_only(stage: &mut Stage) -> Result<()> {
     let ping = stage.laptop()?.run(&["ping", HOME, "-c", "3"])?;
     ensure!(ping.contains("RELAYED"), "ping does not say RELAYED: {ping}");
     stage.note("ping says that the path is relayed");
+    relay_comes_back(stage)
+}
+
+/// The relay is restarted, and nobody has to do anything.
+fn relay_comes_back(stage: &mut Stage) -> Result<()> {
+    let relay = stage.relay.as_mut().context("no relay")?;
+    relay.stop()?;
+    relay.start()?;
+    let start = Instant::now();
+    poll("an answer over the restarted relay", RELAY_BACK, || {
+        let ping = stage
+            .laptop()?
+            .attempt(&["ping", HOME, "-c", "1", "--timeout", "2s"])?;
+        Ok((ping.code == 0).then_some(()))
+    })?;
+    let took = start.elapsed().as_secs_f32();
+    stage.note(&format!(
+        "the relay was restarted: answers again after {took:.1} s"
+    ));
     Ok(())
 }
 
