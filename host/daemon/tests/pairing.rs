@@ -1,4 +1,5 @@
-//! Pairing with joiners that do not behave: they stall, never say the last word, or come twice.
+//! Pairing with joiners that do not behave: they stall, never say the last word, or come twice. And rights that
+//! are taken away while they are in use.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -202,4 +203,51 @@ async fn cancelling_an_invite_takes_out_the_joiner_that_is_being_served() {
     let _ = stream.write_all(&encode_frame(&ack).unwrap()).await;
     inviter.has_forgotten(&joiner).await;
     inviter.daemon.stop().await;
+}
+
+/// Answers every connection with what it says, on a port of its own.
+async fn echo() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = stream.split();
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_taken_away_ends_the_tunnel_that_runs_on_it() {
+    let service = format!("services:\n  web:\n    local_address: {}", echo().await);
+    let (home, laptop) = (Inviter::start(&service).await, Inviter::start("").await);
+    let request = InviteRequest {
+        name: None,
+        ttl: None,
+        services: Some(vec!["web".to_owned()]),
+    };
+    let invite: InviteInfo = home.client.post("/v1/invite", &request).await.unwrap();
+    let join = serde_json::json!({ "code": invite.code, "name": "laptop" });
+    let _: serde_json::Value = laptop.client.post("/v1/join", &join).await.unwrap();
+    let connect = serde_json::json!({ "peer": "home", "service": "web", "listen": "127.0.0.1:0" });
+    let proxy: peerup_api::ConnectInfo = laptop.client.post("/v1/connect", &connect).await.unwrap();
+    let mut tunnel = tokio::net::TcpStream::connect(&proxy.listen_address).await.unwrap();
+    let mut answer = [0; 5];
+    tunnel.write_all(b"hello").await.unwrap();
+    tunnel.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"hello");
+
+    // By hand, and not the whole entry: the connection between the two lives on.
+    let narrowed = home.keys().replace("services=web", "services=ssh");
+    std::fs::write(home.folder.path().join("authorized_keys"), narrowed).unwrap();
+
+    let ended = tokio::time::timeout(DEADLINE, tunnel.read(&mut answer)).await.unwrap();
+    assert!(ended.is_err() || ended.is_ok_and(|count| count == 0));
+    let peers: serde_json::Value = home.client.get("/v1/peers").await.unwrap();
+    assert!(peers.to_string().contains("laptop"), "{peers}");
+    laptop.daemon.stop().await;
+    home.daemon.stop().await;
 }
