@@ -91,7 +91,8 @@ impl Context {
     /// Finds and reads the config file.
     pub(crate) fn load(&self) -> Result<(PathBuf, NodeConfig), Failure> {
         let path = self.config_path()?;
-        let Loaded { config, warnings } = peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
+        let Loaded { config, warnings } =
+            peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
         for warning in warnings {
             self.note(&warning.to_string());
         }

@@ -111,10 +111,14 @@ fn add_to_files(
 
 fn remove_from_file(context: &Context, config: &NodeConfig, peer: &str) -> Result<(), Failure> {
     let file = key_file(config);
-    let keys = file.load_or_empty().map_err(|error| peerup_daemon::keys_failure(&error))?;
+    let keys = file
+        .load_or_empty()
+        .map_err(|error| peerup_daemon::keys_failure(&error))?;
     let known: BTreeSet<_> = keys.entries().map(|entry| entry.peer).collect();
     let (id, _) = peerup_daemon::resolve(config, &known, peer)?;
-    let removed = file.remove(&id).map_err(|error| peerup_daemon::keys_failure(&error))?;
+    let removed = file
+        .remove(&id)
+        .map_err(|error| peerup_daemon::keys_failure(&error))?;
     if removed.is_none() {
         return Err(
             Failure::new(ErrorCode::NotFound, format!("{peer} is not in authorized_keys"))

@@ -62,14 +62,16 @@ async fn get<T: serde::de::DeserializeOwned>(session: &Session, path: &str) -> R
 /// Runs the daemon in the foreground until a signal or a request ends it.
 async fn start(context: &Context) -> Result<(), Failure> {
     let config = context.config_path()?;
-    let daemon = Daemon::start(DaemonOptions {
-        config,
-        mode: Mode::Daemon,
-    })
-    .await?;
+    // Signals are heeded from the first moment on: a start that is cut short leaves no socket behind.
+    let mut signal = Box::pin(interrupted());
+    let daemon = tokio::select! {
+        biased;
+        () = &mut signal => return Ok(()),
+        started = Daemon::start(DaemonOptions { config, mode: Mode::Daemon }) => started?,
+    };
     let token = daemon.shutdown_token();
     tokio::spawn(async move {
-        interrupted().await;
+        signal.await;
         token.cancel();
     });
     let problems = daemon.wait_ready().await;

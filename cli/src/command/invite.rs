@@ -2,7 +2,7 @@
 
 use peerup_api::{ClientError, InviteInfo, InviteOutcome, InviteRequest};
 use peerup_daemon::Mode;
-use peerup_model::Failure;
+use peerup_model::{ErrorCode, Failure};
 use qrcode::{QrCode, render::unicode};
 
 use crate::{
@@ -35,8 +35,9 @@ async fn invite(context: &Context, session: &Session, arguments: Invite) -> Resu
     let made: InviteInfo = until_interrupted(make).await?;
     let path = format!("/v1/invite/{}", made.id);
     let joined = until_interrupted(wait(context, session, &made, &path, arguments.non_interactive)).await;
-    if joined.is_err() {
-        // Whoever gives up waiting takes the code back; one that ended by itself is gone already.
+    if matches!(&joined, Err(failure) if failure.code != ErrorCode::TimedOut) {
+        // Whoever gives up waiting takes the code back. One that expired is remembered for a while, so that
+        // a late joiner is told so.
         let _: Result<serde_json::Value, _> = session.client.delete(&path, None::<&()>).await;
     }
     joined

@@ -1,6 +1,6 @@
 //! Who gets in, and what becomes of those who no longer may.
 
-use crate::support::{Client, Node, Pair, inject_relay};
+use crate::support::{Client, Node, Pair, eventually, inject_relay};
 
 #[test]
 fn removing_a_peer_ends_its_open_tunnels() {
@@ -16,7 +16,10 @@ fn removing_a_peer_ends_its_open_tunnels() {
     second.ended();
     assert!(busy.join().unwrap() > 0);
     Client::connect(&address).ended();
-    assert!(proxy.exited().unwrap().is_none(), "the proxy waits for better times");
+    assert!(
+        proxy.exited().unwrap().is_none(),
+        "the proxy waits for better times"
+    );
 }
 
 #[test]
@@ -56,7 +59,9 @@ fn a_peer_that_is_not_authorized_is_denied_both_ways() {
         &["ping", "home", "-c", "1"],
     ] {
         let hint = format!("peerup auth add {home_id}");
-        pair.laptop.run(arguments).fails(4, &["home", "authorized_keys", &hint]);
+        pair.laptop
+            .run(arguments)
+            .fails(4, &["home", "authorized_keys", &hint]);
     }
     // The other way: home knows the laptop, which does not let it in.
     let hint = format!("peerup auth add {home_id}");
@@ -71,13 +76,17 @@ fn a_peer_that_is_not_authorized_is_denied_both_ways() {
 #[test]
 fn a_stranger_gets_nothing_over_the_relay() {
     let pair = Pair::start();
-    let stranger = Node::init(pair.folder.path(), "stranger");
+    let mut stranger = Node::init(pair.folder.path(), "stranger");
     // The relay knows it; home does not.
     inject_relay(&stranger, &pair.relay.address);
     pair.relay.add(&stranger.peer_id());
     stranger
         .run(&["auth", "add", &pair.home.peer_id(), "--name", "home"])
         .ok();
+    stranger.start();
+    eventually("a reservation of the stranger", || {
+        stranger.run(&["status", "--json"]).json()["relays"][0]["reserved"] == true
+    });
     stranger
         .run(&["proxy", "home", "echo"])
         .fails(4, &["does not accept this identity"]);

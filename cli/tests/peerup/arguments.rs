@@ -9,7 +9,15 @@ const WORDS: [(&str, &[&str]); 15] = [
     (
         "daemon",
         &[
-            "start", "status", "stop", "services", "peers", "ping", "connect", "disconnect", "reload",
+            "start",
+            "status",
+            "stop",
+            "services",
+            "peers",
+            "ping",
+            "connect",
+            "disconnect",
+            "reload",
         ],
     ),
     ("proxy", &[]),
@@ -89,7 +97,10 @@ fn the_environment_names_the_config_and_a_flag_overrules_it() {
 #[test]
 fn a_config_in_the_working_folder_comes_before_the_one_in_the_home() {
     let folder = tempfile::tempdir().unwrap();
-    let (here, home) = (Node::init(folder.path(), "here"), Node::init(folder.path(), "home"));
+    let (here, home) = (
+        Node::init(folder.path(), "here"),
+        Node::init(folder.path(), "home"),
+    );
     std::fs::rename(&here.config, here.file("peerup.yaml")).unwrap();
     let xdg = here.folder.join("xdg").join("peerup");
     std::fs::create_dir_all(&xdg).unwrap();
@@ -135,5 +146,8 @@ fn the_version_is_data() {
     assert!(text.starts_with("peerup 0."), "{text}");
     let object = Outcome::of(bare(folder.path(), &["version", "--json"])).json();
     assert_eq!(object["name"], "peerup");
-    assert!(object["version"].is_string() && object["contract"].is_string(), "{object}");
+    assert!(
+        object["version"].is_string() && object["contract"].is_string(),
+        "{object}"
+    );
 }

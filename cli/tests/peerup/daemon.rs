@@ -43,10 +43,14 @@ fn a_second_daemon_says_so_and_leaves_the_first_alone() {
     node.start();
     let cookie = node.read(".daemon-cookie");
 
-    node.run(&["daemon"]).fails(1, &["another daemon", "peerup.sock", "peerup daemon stop"]);
+    node.run(&["daemon"])
+        .fails(1, &["another daemon", "peerup.sock", "peerup daemon stop"]);
 
     assert_eq!(node.read(".daemon-cookie"), cookie);
-    assert_eq!(node.run(&["daemon", "status", "--json"]).json()["peer_id"], node.peer_id());
+    assert_eq!(
+        node.run(&["daemon", "status", "--json"]).json()["peer_id"],
+        node.peer_id()
+    );
     node.stop();
 }
 
@@ -56,7 +60,10 @@ fn a_dead_socket_is_taken_over() {
     node.start();
     node.daemon().kill().unwrap();
     node.daemon = None;
-    assert!(node.file("peerup.sock").exists(), "a killed daemon cannot tidy up");
+    assert!(
+        node.file("peerup.sock").exists(),
+        "a killed daemon cannot tidy up"
+    );
     node.run(&["daemon", "status"]).fails(3, &["no daemon"]);
     assert_eq!(node.run(&["status", "--json"]).json()["running"], false);
 
@@ -82,7 +89,9 @@ fn a_port_that_another_program_has_is_named() {
     let port = taken.local_addr().unwrap().port();
     node.replace("/ip4/127.0.0.1/tcp/0", &format!("/ip4/127.0.0.1/tcp/{port}"));
 
-    let outcome = node.run(&["daemon"]).fails(1, &[&format!("/tcp/{port}"), "another program"]);
+    let outcome = node
+        .run(&["daemon"])
+        .fails(1, &[&format!("/tcp/{port}"), "another program"]);
 
     assert!(!outcome.stderr.contains("ready "), "{outcome:#?}");
     assert!(!node.file("peerup.sock").exists());
@@ -99,16 +108,25 @@ fn a_bad_line_while_running_leaves_the_last_good_list_in_force() {
     node.logs(&["last good list", "line 2"]);
     let status = node.run(&["status", "--json"]).json();
     let problems = status["problems"].to_string();
-    assert!(problems.contains("authorized_keys") && problems.contains("line 2"), "{status}");
+    assert!(
+        problems.contains("authorized_keys") && problems.contains("line 2"),
+        "{status}"
+    );
     assert!(node.run(&["status"]).ok().contains("line 2"));
-    assert_eq!(node.run(&["auth", "list", "--json"]).json()[0]["peer_id"], STRANGER);
+    assert_eq!(
+        node.run(&["auth", "list", "--json"]).json()[0]["peer_id"],
+        STRANGER
+    );
 
     node.write("authorized_keys", "# nobody\n");
     eventually("the mended list to be in force", || {
         let status = node.run(&["status", "--json"]).json();
         status["problems"] == serde_json::json!([])
     });
-    assert_eq!(node.run(&["auth", "list", "--json"]).json(), serde_json::json!([]));
+    assert_eq!(
+        node.run(&["auth", "list", "--json"]).json(),
+        serde_json::json!([])
+    );
 }
 
 #[test]
@@ -132,15 +150,24 @@ fn serve_is_the_daemon() {
 fn reload_takes_edits_of_the_file_and_refuses_bad_ones() {
     let (_folder, mut node) = node();
     node.start();
-    node.replace("services: {}", "services:\n  web:\n    local_address: localhost:80");
-    assert_eq!(node.run(&["service", "list", "--json"]).json(), serde_json::json!([]));
+    node.replace(
+        "services: {}",
+        "services:\n  web:\n    local_address: localhost:80",
+    );
+    assert_eq!(
+        node.run(&["service", "list", "--json"]).json(),
+        serde_json::json!([])
+    );
     node.run(&["daemon", "reload"]).ok();
     assert_eq!(node.run(&["service", "list", "--json"]).json()[0]["name"], "web");
 
     node.replace("  web:", "  Web:");
     node.run(&["daemon", "reload"]).fails(6, &["config.yaml", "Web"]);
     node.replace("  Web:", "  web:");
-    assert_eq!(node.run(&["daemon", "services", "--json"]).json()[0]["name"], "web");
+    assert_eq!(
+        node.run(&["daemon", "services", "--json"]).json()[0]["name"],
+        "web"
+    );
 }
 
 #[test]
@@ -151,11 +178,17 @@ fn edits_through_the_daemon_stand_in_the_files() {
     node.run(&["auth", "add", STRANGER, "--name", "phone"]).ok();
     let relay = format!("/ip4/127.0.0.1/tcp/1/p2p/{STRANGER}");
     node.run(&["relay", "add", &relay]).ok();
-    assert_eq!(node.run(&["resolve", "phone", "--json"]).json()["source"], "config");
+    assert_eq!(
+        node.run(&["resolve", "phone", "--json"]).json()["source"],
+        "config"
+    );
     node.stop();
     assert_eq!(node.run(&["service", "list", "--json"]).json()[0]["name"], "web");
     assert_eq!(node.run(&["auth", "list", "--json"]).json()[0]["name"], "phone");
-    assert_eq!(node.run(&["relay", "list", "--json"]).json()[0]["peer_id"], STRANGER);
+    assert_eq!(
+        node.run(&["relay", "list", "--json"]).json()[0]["peer_id"],
+        STRANGER
+    );
 }
 
 #[test]
@@ -175,9 +208,17 @@ fn a_daemon_tells_usage_errors_as_a_command_without_one_does() {
         (&["daemon", "ping", "nobody"], 1, "\"nobody\""),
         (&["proxy", "nobody", "web"], 1, "\"nobody\""),
         (&["proxy", "nobody", "Web"], 2, "Web"),
-        (&["daemon", "connect", "--peer", "x", "--service", "a b"], 2, "a b"),
+        (
+            &["daemon", "connect", "--peer", "x", "--service", "a b"],
+            2,
+            "a b",
+        ),
         (&["daemon", "disconnect", "proxy-7"], 1, "proxy-7"),
-        (&["relay", "remove", &format!("/ip4/127.0.0.1/tcp/1/p2p/{STRANGER}")], 1, "not among the relays"),
+        (
+            &["relay", "remove", &format!("/ip4/127.0.0.1/tcp/1/p2p/{STRANGER}")],
+            1,
+            "not among the relays",
+        ),
         (&["invite", "--name", "a b"], 2, "a b"),
         (&["invite", "--ttl", "48h"], 2, "24 hours"),
         (&["invite", "--services", "Web"], 2, "Web"),

@@ -47,9 +47,12 @@ fn init_overwrites_nothing() {
 fn init_takes_a_relay_in_both_forms_and_refuses_others() {
     let folder = tempfile::tempdir().unwrap();
     let full = format!("/ip4/127.0.0.1/tcp/7777/p2p/{STRANGER}");
-    for (number, arguments) in [&["--relay", &full][..], &["--relay", "127.0.0.1", "--relay-id", STRANGER]]
-        .iter()
-        .enumerate()
+    for (number, arguments) in [
+        &["--relay", &full][..],
+        &["--relay", "127.0.0.1", "--relay-id", STRANGER],
+    ]
+    .iter()
+    .enumerate()
     {
         let node = Node::blank(folder.path(), &number.to_string());
         let mut all = vec!["init", "--non-interactive", "--dir", "."];
@@ -113,7 +116,10 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest_one() {
     let (_folder, node) = node();
     node.replace("external_addresses", "external_adresses");
     let text = node.read("config.yaml");
-    let line = 1 + text.lines().position(|line| line.contains("external_adresses")).unwrap();
+    let line = 1 + text
+        .lines()
+        .position(|line| line.contains("external_adresses"))
+        .unwrap();
     let place = format!("line {line}");
     for arguments in [
         &["status"][..],
@@ -122,8 +128,10 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest_one() {
         &["service", "list"],
         &["auth", "add", STRANGER],
     ] {
-        node.run(arguments)
-            .fails(6, &["config.yaml", &place, "external_adresses", "external_addresses"]);
+        node.run(arguments).fails(
+            6,
+            &["config.yaml", &place, "external_adresses", "external_addresses"],
+        );
     }
     assert_eq!(node.read("config.yaml"), text);
 }
@@ -165,31 +173,55 @@ fn services_are_edited_in_the_file_where_no_daemon_runs() {
     assert_eq!(list[0]["local_address"], "localhost:80");
     assert_eq!(list[0]["enabled"], false);
     node.run(&["service", "enable", "web"]).ok();
-    assert_eq!(node.run(&["service", "list", "--json"]).json()[0]["enabled"], true);
+    assert_eq!(
+        node.run(&["service", "list", "--json"]).json()[0]["enabled"],
+        true
+    );
     assert!(node.read("config.yaml").contains("# What you call other peers"));
     node.run(&["service", "remove", "web"]).ok();
-    assert_eq!(node.run(&["service", "list", "--json"]).json(), serde_json::json!([]));
+    assert_eq!(
+        node.run(&["service", "list", "--json"]).json(),
+        serde_json::json!([])
+    );
     for word in ["remove", "enable", "disable"] {
-        node.run(&["service", word, "web"]).fails(1, &["there is no service web"]);
+        node.run(&["service", word, "web"])
+            .fails(1, &["there is no service web"]);
     }
 }
 
 #[test]
 fn peers_are_authorized_in_the_files_where_no_daemon_runs() {
     let (_folder, node) = node();
-    let add = ["auth", "add", STRANGER, "--name", "phone", "--services", "web,ssh", "--comment", "mine"];
+    let add = [
+        "auth",
+        "add",
+        STRANGER,
+        "--name",
+        "phone",
+        "--services",
+        "web,ssh",
+        "--comment",
+        "mine",
+    ];
     node.run(&add).ok();
     let list = node.run(&["auth", "list", "--json"]).json();
     assert_eq!(list[0]["peer_id"], STRANGER);
     assert_eq!(list[0]["name"], "phone");
     assert_eq!(list[0]["services"], serde_json::json!(["web", "ssh"]));
     assert_eq!(list[0]["comment"], "mine");
-    assert_eq!(node.run(&["resolve", "phone", "--json"]).json()["peer_id"], STRANGER);
-    assert_eq!(node.run(&["resolve", &STRANGER[..20]]).ok(), format!("{STRANGER} (peer-id)"));
+    assert_eq!(
+        node.run(&["resolve", "phone", "--json"]).json()["peer_id"],
+        STRANGER
+    );
+    assert_eq!(
+        node.run(&["resolve", &STRANGER[..20]]).ok(),
+        format!("{STRANGER} (peer-id)")
+    );
 
     node.run(&add).fails(1, &[STRANGER]);
     node.run(&["auth", "remove", "phone"]).ok();
-    node.run(&["auth", "remove", STRANGER]).fails(1, &["not in authorized_keys"]);
+    node.run(&["auth", "remove", STRANGER])
+        .fails(1, &["not in authorized_keys"]);
 }
 
 #[test]
@@ -218,7 +250,10 @@ fn bad_names_ids_and_times_are_usage_errors_and_change_nothing() {
         }
         outcome.fails(2, &[word]);
     }
-    assert_eq!((node.read("config.yaml"), node.read("authorized_keys")), (config, keys));
+    assert_eq!(
+        (node.read("config.yaml"), node.read("authorized_keys")),
+        (config, keys)
+    );
 }
 
 #[test]
@@ -227,8 +262,10 @@ fn an_unknown_peer_is_told_with_the_names_that_are_known() {
     node.run(&["auth", "add", STRANGER, "--name", "phone"]).ok();
     node.run(&["resolve", "fone"]).fails(1, &["\"fone\"", "phone"]);
     node.run(&["ping", "fone"]).fails(1, &["\"fone\"", "phone"]);
-    node.run(&["proxy", "fone", "web"]).fails(1, &["\"fone\"", "phone"]);
-    node.run(&["auth", "remove", "fone"]).fails(1, &["\"fone\"", "phone"]);
+    node.run(&["proxy", "fone", "web"])
+        .fails(1, &["\"fone\"", "phone"]);
+    node.run(&["auth", "remove", "fone"])
+        .fails(1, &["\"fone\"", "phone"]);
 }
 
 #[test]

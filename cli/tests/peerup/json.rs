@@ -48,7 +48,9 @@ fn walk(path: &str, value: &Value, lines: &mut Vec<String>) {
 
 fn lines(outcome: Outcome) -> Vec<Value> {
     let text = outcome.ok();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -79,7 +81,15 @@ fn the_shapes_of_a_running_daemon_are_kept() {
         all.push("--json");
         insta::assert_snapshot!("json-services", shape(&pair.home.run(&all).json()));
     }
-    let connect = ["daemon", "connect", "--peer", "home", "--service", "echo", "--json"];
+    let connect = [
+        "daemon",
+        "connect",
+        "--peer",
+        "home",
+        "--service",
+        "echo",
+        "--json",
+    ];
     let connected = laptop.run(&connect).json();
     insta::assert_snapshot!("json-connect", shape(&connected));
     let id = connected["id"].as_str().unwrap();
@@ -93,10 +103,22 @@ fn the_shapes_without_a_daemon_are_the_same() {
     let status = pair.home.run(&["status", "--json"]).json();
     assert_eq!(status["running"], false);
     insta::assert_snapshot!("json-status-offline", shape(&status));
-    insta::assert_snapshot!("json-services", shape(&pair.home.run(&["service", "list", "--json"]).json()));
-    insta::assert_snapshot!("json-auth-list", shape(&pair.laptop.run(&["auth", "list", "--json"]).json()));
-    insta::assert_snapshot!("json-relay-list", shape(&pair.laptop.run(&["relay", "list", "--json"]).json()));
-    insta::assert_snapshot!("json-resolve", shape(&pair.laptop.run(&["resolve", "home", "--json"]).json()));
+    insta::assert_snapshot!(
+        "json-services",
+        shape(&pair.home.run(&["service", "list", "--json"]).json())
+    );
+    insta::assert_snapshot!(
+        "json-auth-list",
+        shape(&pair.laptop.run(&["auth", "list", "--json"]).json())
+    );
+    insta::assert_snapshot!(
+        "json-relay-list",
+        shape(&pair.laptop.run(&["relay", "list", "--json"]).json())
+    );
+    insta::assert_snapshot!(
+        "json-resolve",
+        shape(&pair.laptop.run(&["resolve", "home", "--json"]).json())
+    );
 }
 
 #[test]
@@ -113,7 +135,16 @@ fn invite_and_join_print_one_object_a_line() {
 
     let guest = Node::blank(folder.path(), "guest");
     let code = made["code"].as_str().unwrap();
-    let join = ["join", code, "--non-interactive", "--dir", ".", "--name", "guest", "--json"];
+    let join = [
+        "join",
+        code,
+        "--non-interactive",
+        "--dir",
+        ".",
+        "--name",
+        "guest",
+        "--json",
+    ];
     let joined = Outcome::of(bare(&guest.folder, &join)).json();
     insta::assert_snapshot!("json-join", shape(&joined));
     assert_eq!(joined["peer_id"], home.peer_id());

@@ -37,10 +37,17 @@ fn join(node: &Node, code: &str) -> Outcome {
 }
 
 /// The same code with another token, or another end, or fewer relays; its checksum holds.
-fn forged(code: &str, token: Option<Token>, expires: Option<u32>, keep: impl Fn(&Invite, usize) -> bool) -> String {
+fn forged(
+    code: &str,
+    token: Option<Token>,
+    expires: Option<u32>,
+    keep: impl Fn(&Invite, usize) -> bool,
+) -> String {
     let real = Invite::decode(code).unwrap();
     let relays = real.relays().iter().enumerate();
-    let kept = relays.filter(|(index, _)| keep(&real, *index)).map(|(_, relay)| relay.clone());
+    let kept = relays
+        .filter(|(index, _)| keep(&real, *index))
+        .map(|(_, relay)| relay.clone());
     Invite::new(
         token.unwrap_or_else(|| real.token().clone()),
         real.inviter().clone(),
@@ -94,7 +101,9 @@ fn the_code_comes_from_the_environment_or_standard_input_just_as_well() {
     let (waiting, code) = invite(&home, &[]);
     let mut command = two.command(&["join", "--non-interactive"]);
     let mut by_input = Process::spawn_with_input("join", &mut command).unwrap();
-    by_input.write(format!("{}\n", code.replace('-', " ")).as_bytes()).unwrap();
+    by_input
+        .write(format!("{}\n", code.replace('-', " ")).as_bytes())
+        .unwrap();
     by_input.close_input();
     finished(by_input).ok();
     finished(waiting).ok();
@@ -126,12 +135,21 @@ fn a_name_that_is_taken_gets_a_number() {
 #[test]
 fn nodes_without_daemons_pair_too() {
     let folder = tempfile::tempdir().unwrap();
-    let (home, guest) = (Node::init(folder.path(), "home"), Node::init(folder.path(), "guest"));
+    let (home, guest) = (
+        Node::init(folder.path(), "home"),
+        Node::init(folder.path(), "guest"),
+    );
     let (waiting, code) = invite(&home, &[]);
     join(&guest, &code).ok();
     finished(waiting).ok();
-    assert_eq!(home.run(&["resolve", "guest", "--json"]).json()["peer_id"], guest.peer_id());
-    assert_eq!(guest.run(&["resolve", "home", "--json"]).json()["peer_id"], home.peer_id());
+    assert_eq!(
+        home.run(&["resolve", "guest", "--json"]).json()["peer_id"],
+        guest.peer_id()
+    );
+    assert_eq!(
+        guest.run(&["resolve", "home", "--json"]).json()["peer_id"],
+        home.peer_id()
+    );
 }
 
 #[test]
@@ -156,8 +174,14 @@ fn a_wrong_token_lets_nobody_in_and_the_right_one_still_does() {
 
     join(&guest, &wrong).fails(4, &["this code lets nobody in", "peerup invite"]);
 
-    assert_eq!(home.run(&["auth", "list", "--json"]).json(), serde_json::json!([]));
-    assert_eq!(guest.run(&["auth", "list", "--json"]).json(), serde_json::json!([]));
+    assert_eq!(
+        home.run(&["auth", "list", "--json"]).json(),
+        serde_json::json!([])
+    );
+    assert_eq!(
+        guest.run(&["auth", "list", "--json"]).json(),
+        serde_json::json!([])
+    );
     join(&guest, &code).ok();
     finished(waiting).ok();
 }
@@ -166,14 +190,24 @@ fn a_wrong_token_lets_nobody_in_and_the_right_one_still_does() {
 fn a_second_use_of_a_code_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let home = inviter(folder.path());
-    let (first, second) = (Node::init(folder.path(), "first"), Node::init(folder.path(), "second"));
+    let (first, second) = (
+        Node::init(folder.path(), "first"),
+        Node::init(folder.path(), "second"),
+    );
     let (waiting, code) = invite(&home, &[]);
     join(&first, &code).ok();
     finished(waiting).ok();
 
     join(&second, &code).fails(4, &["used already", "peerup invite"]);
 
-    assert_eq!(home.run(&["auth", "list", "--json"]).json().as_array().unwrap().len(), 1);
+    assert_eq!(
+        home.run(&["auth", "list", "--json"])
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -196,7 +230,10 @@ fn an_invite_that_nobody_uses_ends_with_124_and_its_code_has_expired() {
     finished(waiting).fails(124, &["nobody joined", "--ttl"]);
 
     join(&guest, &code).fails(124, &["expired"]);
-    assert_eq!(home.run(&["auth", "list", "--json"]).json(), serde_json::json!([]));
+    assert_eq!(
+        home.run(&["auth", "list", "--json"]).json(),
+        serde_json::json!([])
+    );
 }
 
 #[test]

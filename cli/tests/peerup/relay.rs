@@ -22,7 +22,9 @@ fn without_the_relay_a_peer_is_not_reached_and_status_says_so() {
     let mut pair = Pair::start();
     pair.relay.stop();
     let laptop = &pair.laptop;
-    laptop.run(&["ping", "home", "-c", "1"]).fails(5, &["peerup status"]);
+    laptop
+        .run(&["ping", "home", "-c", "1"])
+        .fails(5, &["peerup status"]);
     laptop
         .run(&["proxy", "home", "echo"])
         .fails(5, &["home", "relay", "peerup status"]);
@@ -36,8 +38,12 @@ fn without_daemon_and_relay_a_peer_is_not_reached_either() {
     let mut pair = Pair::prepare();
     pair.home.start();
     pair.relay.stop();
-    pair.laptop.run(&["ping", "home", "-c", "1"]).fails(5, &["peerup status"]);
-    pair.laptop.run(&["proxy", "home", "echo"]).fails(5, &["home", "relay"]);
+    pair.laptop
+        .run(&["ping", "home", "-c", "1"])
+        .fails(5, &["peerup status"]);
+    pair.laptop
+        .run(&["proxy", "home", "echo"])
+        .fails(5, &["home", "relay"]);
 }
 
 #[test]
@@ -59,7 +65,10 @@ fn without_the_relay_a_code_leads_nowhere() {
 #[test]
 fn a_full_relay_says_which_limit_stands_in_the_way() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut home, late) = (Node::init(folder.path(), "home"), Node::init(folder.path(), "late"));
+    let (mut home, late) = (
+        Node::init(folder.path(), "home"),
+        Node::init(folder.path(), "late"),
+    );
     let relay = Relay::start(
         &[home.peer_id(), late.peer_id()],
         "resources:\n  max_reservations: 1",
@@ -67,7 +76,10 @@ fn a_full_relay_says_which_limit_stands_in_the_way() {
     inject_relay(&home, &relay.address);
     inject_relay(&late, &relay.address);
     home.start();
-    assert_eq!(home.run(&["status", "--json"]).json()["relays"][0]["reserved"], true);
+    assert_eq!(
+        home.run(&["status", "--json"]).json()["relays"][0]["reserved"],
+        true
+    );
 
     let _daemon = late.spawn(&["daemon"]);
 

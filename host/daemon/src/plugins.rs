@@ -15,7 +15,7 @@ use peerup_engine::{
     Duplex, Engine, Host, HostError, Limits, Manifest, PathRef, PeerRef, Plugin, PluginSpec,
 };
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
-use peerup_net::{OpenError, PeerStream};
+use peerup_net::{OpenError, PeerStream, RelayRefusal};
 
 use crate::app::App;
 
@@ -367,6 +367,21 @@ pub(crate) fn open_failure(app: &App, peer: &PeerId, protocol: &str, error: &Ope
                 "let the other side run: peerup auth add {}",
                 app.peer_id()
             )),
+        OpenError::RelayRefused {
+            relay,
+            reason: RelayRefusal::PeerRefused,
+            ..
+        } => Failure::new(
+            ErrorCode::Denied,
+            format!(
+                "{shown} does not accept this identity: it took no connection over the relay {}",
+                app.display(relay)
+            ),
+        )
+        .with_hint(format!(
+            "let the other side run: peerup auth add {}",
+            app.peer_id()
+        )),
         OpenError::UnsupportedProtocol { .. } => {
             let what = service.map_or_else(|| protocol.to_owned(), |name| format!("the service {name:?}"));
             Failure::new(ErrorCode::Denied, format!("{shown} does not offer {what} to this node")).with_hint(

@@ -119,7 +119,7 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     let Some(listen_address) = first_address(&mut run).await else {
         let failure = match run.finish().await {
-            Err(error) => crate::plugin_failure(&error),
+            Err(error) => listen_failure(&error),
             Ok(()) => Failure::new(ErrorCode::Failed, "the proxy ended before it listened"),
         };
         return Err(failure);
@@ -211,5 +211,16 @@ async fn follow(
     }
     if let Err(error) = run.finish().await {
         tracing::error!(plugin = PLUGIN, %error, "a proxy ended");
+    }
+}
+
+/// The peer was reached before, so what fails now is the listening.
+fn listen_failure(error: &peerup_engine::PluginError) -> Failure {
+    let failure = crate::plugin_failure(error);
+    match failure.code {
+        ErrorCode::Unreachable => {
+            Failure::new(ErrorCode::Conflict, failure.message).with_hint("see who has it with: ss -lntp")
+        }
+        _ => failure,
     }
 }

@@ -4,7 +4,7 @@ use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{AuthEntry, ConnectionInfo, PeerInfo, RelayInfo, ServiceInfo, StatusInfo};
 use peerup_model::{ErrorCode, Failure, PathKind, service_protocol};
-use peerup_net::{ConnSnapshot, NodeSnapshot, PeerSnapshot};
+use peerup_net::{ConnSnapshot, NOT_ADMITTED, NodeSnapshot, PeerSnapshot};
 use peerup_trust::{MemberRole, Role};
 
 use crate::app::App;
@@ -50,8 +50,13 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
     if !relays.is_empty() && relays.iter().all(|relay| !relay.reserved) {
         for relay in relays {
             let why = relay.last_error.as_deref().unwrap_or("it did not answer yet");
+            let next = if why == NOT_ADMITTED {
+                format!("; on the relay, run: relay-server authorize {}", app.peer_id())
+            } else {
+                String::new()
+            };
             problems.push(format!(
-                "the relay {} holds no reservation ({}): {why}",
+                "the relay {} holds no reservation ({}): {why}{next}",
                 relay.name.as_deref().unwrap_or(&relay.peer_id),
                 relay.state,
             ));

@@ -9,6 +9,10 @@ use peerup_model::PathPolicy;
 
 use crate::{streams::OpenStreamError, transport::TransportError};
 
+/// What a relay's snapshot tells where it let the connection come about and closed it without a word: its gate
+/// does not know this node.
+pub const NOT_ADMITTED: &str = "it closed the connection right after the handshake, so it does not admit this node";
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -207,6 +211,10 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
             .map(|inner| inner as &(dyn std::error::Error + 'static));
         match inner.or_else(|| deepest.source()) {
             Some(next) => deepest = next,
+            // What the relay client answers with when its connection to the relay goes away under a request.
+            None if deepest.is::<futures::channel::oneshot::Canceled>() => {
+                return "the connection to the relay ended meanwhile".to_owned();
+            }
             None => return deepest.to_string().trim_end_matches('.').to_owned(),
         }
     }

@@ -21,7 +21,7 @@ mod warm;
 
 pub use address::path_of;
 pub use config::{NodeConfig, RelayAddress};
-pub use error::{OpenError, RelayRefusal, StartError};
+pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
 pub use node::Node;
 pub use peer_stream::PeerStream;

@@ -10,7 +10,6 @@ pub(crate) struct Pair {
     pub(crate) home: Node,
     pub(crate) laptop: Node,
     pub(crate) relay: Relay,
-    pub(crate) echo: Echo,
     pub(crate) folder: TempDir,
 }
 
@@ -35,7 +34,6 @@ impl Pair {
             home,
             laptop,
             relay,
-            echo,
             folder,
         }
     }

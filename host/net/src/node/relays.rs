@@ -20,7 +20,7 @@ use super::behaviour::NodeBehaviour;
 use crate::{
     address::{circuit_on, with_peer},
     config::RelayAddress,
-    error::root_cause,
+    error::{NOT_ADMITTED, root_cause},
     snapshot::{CircuitLimit, RelaySnapshot},
 };
 
@@ -134,6 +134,8 @@ impl Relays {
 
     pub(super) fn handle_disconnected(&mut self, peer: &PeerId, reason: &str, now: Instant) {
         if let Some(relay) = self.relays.get_mut(peer) {
+            let asked = relay.machine.stage() == Stage::Requesting;
+            let reason = if asked { NOT_ADMITTED } else { reason };
             relay.machine.handle_disconnected(reason, now);
         }
     }
