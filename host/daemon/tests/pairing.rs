@@ -234,7 +234,9 @@ async fn a_right_that_is_taken_away_ends_the_tunnel_that_runs_on_it() {
     let _: serde_json::Value = laptop.client.post("/v1/join", &join).await.unwrap();
     let connect = serde_json::json!({ "peer": "home", "service": "web", "listen": "127.0.0.1:0" });
     let proxy: peerup_api::ConnectInfo = laptop.client.post("/v1/connect", &connect).await.unwrap();
-    let mut tunnel = tokio::net::TcpStream::connect(&proxy.listen_address).await.unwrap();
+    let mut tunnel = tokio::net::TcpStream::connect(&proxy.listen_address)
+        .await
+        .unwrap();
     let mut answer = [0; 5];
     tunnel.write_all(b"hello").await.unwrap();
     tunnel.read_exact(&mut answer).await.unwrap();
@@ -244,7 +246,9 @@ async fn a_right_that_is_taken_away_ends_the_tunnel_that_runs_on_it() {
     let narrowed = home.keys().replace("services=web", "services=ssh");
     std::fs::write(home.folder.path().join("authorized_keys"), narrowed).unwrap();
 
-    let ended = tokio::time::timeout(DEADLINE, tunnel.read(&mut answer)).await.unwrap();
+    let ended = tokio::time::timeout(DEADLINE, tunnel.read(&mut answer))
+        .await
+        .unwrap();
     assert!(ended.is_err() || ended.is_ok_and(|count| count == 0));
     let peers: serde_json::Value = home.client.get("/v1/peers").await.unwrap();
     assert!(peers.to_string().contains("laptop"), "{peers}");

@@ -56,6 +56,8 @@ enum State {
     Open,
     /// A joiner is proving itself; nobody else may meanwhile.
     Claimed,
+    /// The joiner has acknowledged, and the relays are being told.
+    Used,
     Joined(InviteOutcome),
     Cancelled,
     Expired,
@@ -151,7 +153,7 @@ pub(crate) async fn outcome(app: &App, id: &str) -> Result<InviteOutcome, Failur
     let (_, invite) = app.invites.by_id(id).ok_or_else(|| unknown(id))?;
     let mut state = invite.state.subscribe();
     let ended = state
-        .wait_for(|state| !matches!(state, State::Open | State::Claimed))
+        .wait_for(|state| !matches!(state, State::Open | State::Claimed | State::Used))
         .await;
     match ended.as_deref() {
         Ok(State::Joined(outcome)) => Ok(outcome.clone()),
@@ -243,8 +245,6 @@ async fn let_in(
             return Err(failure.to_string());
         }
     };
-    // The relays know the joiner before it is told that it is in, so that its first dial is not refused.
-    let notes = enroll(app, invite, &joiner, &written.name).await;
     let exchange = async {
         wire::send(stream, &answer).await?;
         wire::receive(stream).await
@@ -254,23 +254,25 @@ async fn let_in(
         () = app.shutdown.cancelled() => Err(std::io::Error::other("the node is ending")),
         acknowledged = exchange => acknowledged,
     };
-    let outcome = InviteOutcome {
-        peer_id: joiner.peer.to_base58(),
-        name: written.name.to_string(),
-        notes,
-    };
     let joined = acknowledged
         .map_err(|error| error.to_string())
         .and_then(|ack| awaiting.handle_ack(&ack).map_err(|error| error.to_string()))
-        .and_then(|()| invite.complete(outcome));
+        .and_then(|()| invite.complete());
     if let Err(error) = joined {
         take_back(app, &joiner.peer, written).await;
         return Err(error);
     }
+    // The joiner waits for the end of the stream, so that the relays know it before its first dial. They are
+    // told only now: they do not forget it again.
+    let notes = enroll(app, invite, &joiner, &written.name).await;
     finish(stream).await;
     tracing::info!(peer = %joiner.peer, name = %written.name, "paired");
-    // Told only now: whoever waits for it may end the node at once.
-    invite.state.send_modify(|_| ());
+    // Last of all: whoever waits for it may end the node at once.
+    invite.state.send_replace(State::Joined(InviteOutcome {
+        peer_id: joiner.peer.to_base58(),
+        name: written.name.to_string(),
+        notes,
+    }));
     Ok(())
 }
 
@@ -386,7 +388,7 @@ impl OpenInvite {
                     return true;
                 }
                 State::Open => *state = State::Claimed,
-                State::Claimed | State::Joined(_) => refusal = Some(Refusal::Used),
+                State::Claimed | State::Used | State::Joined(_) => refusal = Some(Refusal::Used),
                 State::Expired | State::Cancelled => refusal = Some(Refusal::Expired),
             }
             false
@@ -394,17 +396,17 @@ impl OpenInvite {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Marks the invite as used by the joiner that holds the claim. Whoever waits is told later.
-    fn complete(&self, outcome: InviteOutcome) -> Result<(), String> {
-        let mut completed = false;
+    /// Uses the invite up for good.
+    fn complete(&self) -> Result<(), String> {
+        let mut claimed = false;
         self.state.send_if_modified(|state| {
-            if matches!(state, State::Claimed) {
-                *state = State::Joined(outcome);
-                completed = true;
+            claimed = matches!(state, State::Claimed);
+            if claimed {
+                *state = State::Used;
             }
             false
         });
-        if completed {
+        if claimed {
             Ok(())
         } else {
             Err("the invite was cancelled meanwhile".to_owned())
@@ -607,14 +609,6 @@ mod tests {
         }
     }
 
-    fn outcome() -> InviteOutcome {
-        InviteOutcome {
-            peer_id: String::new(),
-            name: "laptop".to_owned(),
-            notes: Vec::new(),
-        }
-    }
-
     #[test]
     fn an_invite_is_claimed_by_one_joiner_and_used_once() {
         let now = Timestamp::now();
@@ -623,7 +617,7 @@ mod tests {
         assert_eq!(invite.claim(now), Err(Refusal::Used));
         invite.release(now);
         invite.claim(now).unwrap();
-        invite.complete(outcome()).unwrap();
+        invite.complete().unwrap();
         invite.release(now);
         assert_eq!(invite.claim(now), Err(Refusal::Used));
     }
@@ -647,7 +641,7 @@ mod tests {
         let invite = invite(now + DEFAULT_TTL);
         invite.claim(now).unwrap();
         invite.state.send_replace(State::Cancelled);
-        invite.complete(outcome()).unwrap_err();
+        invite.complete().unwrap_err();
         invite.release(now);
         assert_eq!(invite.claim(now), Err(Refusal::Expired));
     }

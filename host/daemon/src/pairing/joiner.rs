@@ -16,8 +16,8 @@ use peerup_trust::{
 use super::wire;
 use crate::app::{App, ChosenBy};
 
-/// How long to wait for the inviter's end after the acknowledgement.
-const LAST_READ: Duration = Duration::from_secs(5);
+/// How long to wait for the inviter's end after the acknowledgement: it tells its relays meanwhile.
+const LAST_READ: Duration = Duration::from_secs(10);
 
 /// Joins with a code. When this returns both sides know each other, by key and by name.
 pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOutcome, Failure> {
@@ -99,7 +99,8 @@ async fn exchange(
     })?;
     wire::send(stream, &ack).await.map_err(|error| broken(&error))?;
     let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
-    // The inviter's end says that it has read the acknowledgement. Nothing hangs on it, so it has its own time.
+    // The inviter's end says that it has read the acknowledgement, and that its relays know this node. The
+    // pairing does not hang on it, so it has a time of its own.
     let mut rest = [0_u8; 1];
     let _ = tokio::time::timeout(LAST_READ, tokio::io::AsyncReadExt::read(stream, &mut rest)).await;
     Ok(paired)
