@@ -360,6 +360,15 @@ impl Node {
         key.with_context(|| format!("no key in {}", self.folder.display()))
     }
 
+    /// Waits for a line of the daemon's log, from its start on.
+    ///
+    /// # Errors
+    /// Where it does not come soon.
+    pub(crate) fn wait_for_log(&mut self, what: &str, matches: impl Fn(&str) -> bool) -> Result<String> {
+        let daemon = self.daemon.as_mut().context("the daemon is not running")?;
+        daemon.wait_for_line(what, STOP_TIMEOUT, matches)
+    }
+
     /// The daemon, where it runs.
     pub(crate) fn daemon(&self) -> Option<&Process> {
         self.daemon.as_ref()

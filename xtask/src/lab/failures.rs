@@ -151,7 +151,7 @@ fn names_and_ports(stage: &mut Stage) -> Result<()> {
 }
 
 /// A tunnel is made before anybody knows whether the service answers; a connection through it then ends,
-/// and whoever runs the tunnel reads why.
+/// and whoever runs the tunnel reads why, or whoever runs the service does.
 fn ends_at_once(stage: &mut Stage, service: &str, what: &str) -> Result<()> {
     let (mut proxy, address) = stage.laptop()?.proxy(HOME, service)?;
     let mut curl = stage.lab.b().host.command("curl");
@@ -167,11 +167,17 @@ fn ends_at_once(stage: &mut Stage, service: &str, what: &str) -> Result<()> {
     ensure!(answer.code != 0, "{what} answers: {}", answer.stdout);
     stage.note(&format!("{what}: curl ends with {}", answer.code));
     let says_why = |line: &str| !line.contains("listening on") && line.contains(service);
-    match proxy.wait_for_line("why the connection ended", SAID, says_why) {
+    let told = match proxy.wait_for_line("why the connection ended", SAID, says_why) {
+        Ok(line) => Ok(line),
+        Err(_) => stage
+            .home
+            .as_mut()
+            .context("no home")?
+            .wait_for_log("why a stream was refused", |line| line.contains(service)),
+    };
+    match told {
         Ok(line) => println!("             {line}"),
-        Err(_) => stage.complain(format!(
-            "{what}: `peerup proxy` does not say why the connection ended"
-        )),
+        Err(_) => stage.complain(format!("{what}: neither end says why the connection ended")),
     }
     Ok(())
 }
@@ -225,9 +231,7 @@ fn full_relay(stage: &mut Stage) -> Result<()> {
     relay.start()?;
     let refused = |text: &str| {
         let mut lines = text.lines().filter(|line| line.starts_with("relay:"));
-        lines
-            .find(|line| line.contains("max_reservations"))
-            .map(str::to_owned)
+        lines.find(|line| line.contains("limit")).map(str::to_owned)
     };
     let told = poll("a refused reservation", RELAY_BACK, || {
         let texts = [stage.home()?.run(&["status"])?, stage.laptop()?.run(&["status"])?];
@@ -239,7 +243,7 @@ fn full_relay(stage: &mut Stage) -> Result<()> {
             println!("             {line}");
         }
         Err(_) => stage.complain(format!(
-            "a relay that is full: peerup status does not name the limit\n{}\n{}",
+            "a relay that is full: peerup status does not say that a limit was met\n{}\n{}",
             stage.home()?.run(&["status"])?,
             stage.laptop()?.run(&["status"])?
         )),
