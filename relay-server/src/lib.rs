@@ -13,6 +13,7 @@ mod lease;
 mod limits;
 mod membership;
 mod qr;
+mod quiet;
 mod rules;
 mod server;
 mod swarm;

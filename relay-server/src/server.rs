@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address;
 use crate::admit::answer_admit;
 use crate::membership::Membership;
+use crate::quiet::Quiet;
 use crate::swarm::{Behaviour, BehaviourEvent, build};
 use crate::watch::{FileStamp, watch_file};
 
@@ -124,6 +125,7 @@ impl Relay {
             tasks,
             failed_pings: HashMap::new(),
             own_addresses,
+            strangers: Quiet::new(std::time::Instant::now()),
             stop: stop.clone(),
         };
         let ended = done.clone().drop_guard();
@@ -329,6 +331,8 @@ struct RelayActor {
     failed_pings: HashMap<ConnectionId, u8>,
     /// Whether the addresses of this machine's interfaces are announced.
     own_addresses: bool,
+    /// Anybody can be refused as often as it likes.
+    strangers: Quiet,
     stop: CancellationToken,
 }
 
@@ -398,7 +402,9 @@ impl RelayActor {
                 send_back_addr,
                 ..
             } => {
-                tracing::info!(%peer, from = %send_back_addr, "refused: {error}");
+                if let Some(left_out) = self.strangers.admit(std::time::Instant::now()) {
+                    tracing::info!(%peer, from = %send_back_addr, left_out, "refused: {error}");
+                }
             }
             _ => {}
         }
