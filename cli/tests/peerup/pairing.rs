@@ -341,3 +341,57 @@ fn over_a_gated_relay_nothing_is_done_by_hand_and_the_relay_knows_the_joiner() {
     });
     home.run(&["ping", "guest", "-c", "1"]).ok();
 }
+
+/// An inviter behind a relay of its own: the code's other addresses are left out, as behind a NAT.
+fn behind_a_relay(folder: &Path) -> (Node, Relay) {
+    let mut home = Node::init(folder, "home");
+    let relay = Relay::start(&[home.peer_id()], "");
+    inject_relay(&home, &relay.address);
+    home.start();
+    (home, relay)
+}
+
+#[test]
+fn a_wrong_token_gets_nowhere_over_the_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, relay) = behind_a_relay(folder.path());
+    let guest = Node::init(folder.path(), "guest");
+    let (_waiting, code) = invite(&home, &[]);
+    let wrong = forged(
+        &over_the_relay(&code),
+        Some(Token::generate().unwrap()),
+        None,
+        |_, _| true,
+    );
+
+    join(&guest, &wrong).fails(4, &["this code lets nobody in", "peerup invite"]);
+
+    assert!(!relay.list().contains(&guest.peer_id()));
+}
+
+#[test]
+fn a_second_use_is_refused_over_the_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, relay) = behind_a_relay(folder.path());
+    let first = Node::init(folder.path(), "first");
+    let second = Node::init(folder.path(), "second");
+    let (waiting, code) = invite(&home, &[]);
+    let code = over_the_relay(&code);
+    join(&first, &code).ok();
+    finished(waiting).ok();
+
+    join(&second, &code).fails(4, &["used", "peerup invite"]);
+
+    assert!(!relay.list().contains(&second.peer_id()));
+}
+
+#[test]
+fn an_expired_invite_is_told_over_the_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, _relay) = behind_a_relay(folder.path());
+    let guest = Node::init(folder.path(), "guest");
+    let (waiting, code) = invite(&home, &["--ttl", "2s"]);
+    finished(waiting).fails(124, &["nobody joined"]);
+
+    join(&guest, &over_the_relay(&code)).fails(124, &["expired"]);
+}

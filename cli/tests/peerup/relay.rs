@@ -119,3 +119,19 @@ fn a_relay_that_enrols_nobody_leaves_the_inviter_with_what_to_run() {
     assert_eq!(told.code, 0, "{told:#?}");
     assert!(!relay.list().contains(&guest.peer_id()));
 }
+
+#[test]
+fn a_relay_that_does_not_know_the_caller_is_named_with_what_to_run() {
+    let pair = Pair::start();
+    let stranger = Node::init(pair.folder.path(), "stranger");
+    inject_relay(&stranger, &pair.relay.address);
+    stranger
+        .run(&["auth", "add", &pair.home.peer_id(), "--name", "home"])
+        .ok();
+    let run = format!("relay-server authorize {}", stranger.peer_id());
+    for arguments in [&["proxy", "home", "echo"][..], &["ping", "home", "-c", "1"]] {
+        stranger
+            .run(arguments)
+            .fails(4, &["home", "does not admit this node", &run]);
+    }
+}

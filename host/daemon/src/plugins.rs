@@ -382,6 +382,21 @@ pub(crate) fn open_failure(app: &App, peer: &PeerId, protocol: &str, error: &Ope
             "let the other side run: peerup auth add {}",
             app.peer_id()
         )),
+        OpenError::RelayRefused {
+            relay,
+            reason: RelayRefusal::Denied,
+            ..
+        } => Failure::new(
+            ErrorCode::Denied,
+            format!(
+                "{shown}: the relay {} does not admit this node",
+                app.display(relay)
+            ),
+        )
+        .with_hint(format!(
+            "on the relay, run: relay-server authorize {}",
+            app.peer_id()
+        )),
         OpenError::UnsupportedProtocol { .. } => {
             let what = service.map_or_else(|| protocol.to_owned(), |name| format!("the service {name:?}"));
             Failure::new(ErrorCode::Denied, format!("{shown} does not offer {what} to this node")).with_hint(

@@ -11,7 +11,8 @@ use crate::{streams::OpenStreamError, transport::TransportError};
 
 /// What a relay's snapshot tells where it let the connection come about and closed it without a word: its gate
 /// does not know this node.
-pub const NOT_ADMITTED: &str = "it closed the connection right after the handshake, so it does not admit this node";
+pub const NOT_ADMITTED: &str =
+    "it closed the connection right after the handshake, so it does not admit this node";
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +185,10 @@ pub(crate) fn relay_refusal(error: &io::Error) -> Option<RelayRefusal> {
 
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
     while let Some(error) = next {
+        // The connection to the relay went away under the request: what its gate does to those it does not know.
+        if error.is::<futures::channel::oneshot::Canceled>() {
+            return Some(RelayRefusal::Denied);
+        }
         if let Some(error) = error.downcast_ref::<ConnectError>() {
             return match error {
                 ConnectError::NoReservation => Some(RelayRefusal::NoReservation),

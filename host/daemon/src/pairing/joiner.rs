@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use libp2p_identity::{Keypair, PeerId};
 use peerup_api::{JoinOutcome, JoinRequest};
 use peerup_model::{ErrorCode, Failure, INVITE_PROTOCOL, PathPolicy, PeerName};
-use peerup_net::{Node, NodeConfig, OpenError, PeerStream, PolicyHandle, ProtocolTable, RelayAddress};
+use peerup_net::{
+    Node, NodeConfig, OpenError, PeerStream, PolicyHandle, ProtocolTable, RelayAddress, RelayRefusal,
+};
 use peerup_trust::{
     AccessPolicy, AuthorizedKeys, Entry, Invite, InviteError, Joiner, Paired, PairingError, Refusal,
     fresh_nonce,
@@ -194,6 +196,13 @@ fn unreached(error: &OpenError) -> Failure {
                 "it was used, cancelled, or is not of this inviter; ask for a new one: peerup invite",
             )
         }
+        OpenError::RelayRefused {
+            reason: RelayRefusal::Denied,
+            ..
+        } => Failure::new(ErrorCode::Denied, format!("this code lets nobody in: {error}")).with_hint(
+            "it was cancelled, is not of this inviter, or the relay was started anew since; \
+             ask for a new one: peerup invite",
+        ),
         OpenError::RelayRefused { .. } => Failure::new(
             ErrorCode::Unreachable,
             format!("the relay does not connect this code: {error}"),
