@@ -9,7 +9,7 @@ pub(crate) fn ready(status: &str) {
 
 /// The node is ending.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -1,7 +1,10 @@
 //! What this node serves: which protocol belongs to which service or plugin, and the way of an inbound
 //! stream to a fresh instance of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Weak},
+};
 
 use arc_swap::ArcSwap;
 use libp2p_identity::PeerId;
@@ -16,6 +19,8 @@ use crate::{app::App, pairing, plugins::duplex_of};
 /// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
 /// counts, so this bounds work in progress, not tunnels.
 const MAX_HANDLING: usize = 1024;
+/// Of these for one peer; its others wait. A quarter of the instances that a plugin may have.
+const MAX_HANDLING_PER_PEER: usize = 64;
 
 /// Services by protocol id, and what peers are told that this node speaks.
 #[derive(Debug)]
@@ -125,6 +130,7 @@ fn register_failure(error: &RegisterError) -> Failure {
 /// Hands inbound streams to plugins until the network ends or the node shuts down.
 pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStream>) {
     let slots = Arc::new(Semaphore::new(MAX_HANDLING));
+    let mut shares = Shares::default();
     loop {
         let stream = tokio::select! {
             biased;
@@ -137,11 +143,33 @@ pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStre
             stream.stream.reset();
             continue;
         };
+        let share = shares.of(stream.peer);
         let task_app = app.clone();
         app.tasks.spawn(async move {
+            // Never closed, so this waits until one of the peer's own streams is through.
+            let _turn = share.acquire().await;
             handle(&task_app, stream).await;
             drop(slot);
         });
+    }
+}
+
+/// What each peer may have in progress, so that one whose streams hang starves nobody else. An entry ends
+/// with the peer's last stream.
+#[derive(Debug, Default)]
+struct Shares {
+    by_peer: HashMap<PeerId, Weak<Semaphore>>,
+}
+
+impl Shares {
+    fn of(&mut self, peer: PeerId) -> Arc<Semaphore> {
+        if let Some(share) = self.by_peer.get(&peer).and_then(Weak::upgrade) {
+            return share;
+        }
+        self.by_peer.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(MAX_HANDLING_PER_PEER));
+        self.by_peer.insert(peer, Arc::downgrade(&share));
+        share
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use libp2p_identity::{Keypair, PeerId};
+use libp2p_identity::PeerId;
 use peerup_api::{JoinOutcome, JoinRequest};
 use peerup_model::{ErrorCode, Failure, INVITE_PROTOCOL, PathPolicy, PeerName};
 use peerup_net::{
@@ -39,7 +39,7 @@ pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOut
         );
     }
     let own_name = own_name(app, request.name.as_deref())?;
-    let paired = tokio::time::timeout(wire::PAIRING_TIME, meet(&invite, &app.identity, &own_name))
+    tokio::time::timeout(wire::PAIRING_TIME, meet(app, &invite, &own_name))
         .await
         .unwrap_or_else(|_| {
             Err(Failure::new(
@@ -47,12 +47,11 @@ pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOut
                 "the inviter did not answer within 30 seconds",
             )
             .with_hint("is `peerup invite` still waiting there, or its daemon still running?"))
-        })?;
-    write_down(app, &invite, paired).await
+        })
 }
 
 /// Runs the exchange on a short-lived node of its own, under the one-time identity.
-async fn meet(invite: &Invite, identity: &Keypair, own_name: &str) -> Result<Paired, Failure> {
+async fn meet(app: &Arc<App>, invite: &Invite, own_name: &str) -> Result<JoinOutcome, Failure> {
     let inviter = invite.inviter_peer();
     let relays = relay_addresses(invite);
     let config = NodeConfig {
@@ -72,21 +71,23 @@ async fn meet(invite: &Invite, identity: &Keypair, own_name: &str) -> Result<Pai
             .open(inviter, INVITE_PROTOCOL, PathPolicy::PreferDirect)
             .await
             .map_err(|error| unreached(&error))?;
-        exchange(&mut stream, invite, identity, own_name).await
+        exchange(app, &mut stream, invite, own_name).await
     }
     .await;
     node.shutdown().await;
     met
 }
 
+/// Proves who this is and checks the inviter's proof. The inviter is written down before it hears the last
+/// word: should this disk be full, both sides know nothing of each other and the code stays good.
 async fn exchange(
+    app: &Arc<App>,
     stream: &mut PeerStream,
     invite: &Invite,
-    identity: &Keypair,
     own_name: &str,
-) -> Result<Paired, Failure> {
+) -> Result<JoinOutcome, Failure> {
     let nonce = fresh_nonce().map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
-    let (machine, hello) = Joiner::start(invite, identity, own_name, nonce)
+    let (machine, hello) = Joiner::start(invite, &app.identity, own_name, nonce)
         .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
     // A refusal may have come, and the stream be half gone, before the hello is out: the answer tells more.
     let sent = wire::send(stream, &hello).await;
@@ -99,13 +100,14 @@ async fn exchange(
         error => Failure::new(ErrorCode::Denied, error.to_string())
             .with_hint("ask for a new code, over a channel that you trust"),
     })?;
+    let outcome = write_down(app, invite, paired).await?;
     wire::send(stream, &ack).await.map_err(|error| broken(&error))?;
     let _ = tokio::io::AsyncWriteExt::shutdown(stream).await;
     // The inviter's end says that it has read the acknowledgement, and that its relays know this node. The
     // pairing does not hang on it, so it has a time of its own.
     let mut rest = [0_u8; 1];
     let _ = tokio::time::timeout(LAST_READ, tokio::io::AsyncReadExt::read(stream, &mut rest)).await;
-    Ok(paired)
+    Ok(outcome)
 }
 
 /// Writes the inviter into `authorized_keys` and `names:`, and the relays into the config.
