@@ -8,9 +8,7 @@ pub(crate) fn ready(status: &str) {
 }
 
 /// The node is ending.
-pub(crate) fn stopping() {
-    
-}
+pub(crate) fn stopping() {}
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

@@ -288,4 +288,21 @@ mod tests {
         table.set(&config(room)).unwrap();
         assert!(table.set(&config(room + 1)).is_err());
     }
+
+    #[test]
+    fn a_peer_has_one_share_and_a_peer_that_is_through_none() {
+        let mut shares = Shares::default();
+        let [one, other, third] = [1_u8, 2, 3].map(|seed| {
+            libp2p_identity::Keypair::ed25519_from_bytes([seed; 32])
+                .unwrap()
+                .public()
+                .to_peer_id()
+        });
+        let held = shares.of(one);
+        assert!(Arc::ptr_eq(&held, &shares.of(one)));
+        assert!(!Arc::ptr_eq(&held, &shares.of(other)));
+        drop(held);
+        shares.of(third);
+        assert_eq!(shares.by_peer.len(), 1);
+    }
 }
