@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, command: Auth) -> Result<(), Failure>
                 peer_id: id,
                 comment,
                 name,
-                services: services.filter(|_| false),
+                services,
                 expires,
             };
             match client {

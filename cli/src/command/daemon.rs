@@ -66,7 +66,7 @@ async fn start(context: &Context) -> Result<(), Failure> {
     let mut signal = Box::pin(interrupted());
     let daemon = tokio::select! {
         biased;
-        () = std::future::pending() => return Ok(()),
+        () = &mut signal => return Ok(()),
         started = Daemon::start(DaemonOptions { config, mode: Mode::Daemon }) => started?,
     };
     let token = daemon.shutdown_token();

@@ -35,7 +35,7 @@ async fn invite(context: &Context, session: &Session, arguments: Invite) -> Resu
     let made: InviteInfo = until_interrupted(make).await?;
     let path = format!("/v1/invite/{}", made.id);
     let joined = until_interrupted(wait(context, session, &made, &path, arguments.non_interactive)).await;
-    if matches!(&joined, Err(failure) if failure.code != ErrorCode::Denied) {
+    if matches!(&joined, Err(failure) if failure.code != ErrorCode::TimedOut) {
         // Whoever gives up waiting takes the code back. One that expired is remembered for a while, so that
         // a late joiner is told so.
         let _: Result<serde_json::Value, _> = session.client.delete(&path, None::<&()>).await;

@@ -21,7 +21,7 @@ pub(crate) async fn run(context: &Context, arguments: Proxy) -> Result<(), Failu
     };
     let (path, _) = context.load()?;
     let session = Session::attach_or_start(context, path, Mode::Client).await?;
-    let outcome = match until_interrupted(follow(context, &session, &request)).await { Err(f) if f.code == ErrorCode::Interrupted => Ok(()), o => o };
+    let outcome = until_interrupted(follow(context, &session, &request)).await;
     session.finish(outcome).await
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 
 use peerup_testkit::Process;
 
-use crate::support::{Client, END, Node, Outcome, Pair, SOON};
+use crate::support::{Client, END, Node, Outcome, Pair, SOON, eventually};
 
 fn assert_nothing_left(node: &Node) {
     for name in ["peerup.sock", ".daemon-cookie"] {
@@ -71,10 +71,28 @@ fn a_daemon_that_waits_for_its_relay_ends_at_once() {
     let mut pair = Pair::prepare();
     pair.relay.stop();
     let mut daemon = pair.home.spawn(&["daemon"]);
-    crate::support::eventually("its socket", || pair.home.file(".daemon-cookie").exists());
+    eventually("its API", || {
+        pair.home.run(&["status", "--json"]).json()["running"] == true
+    });
     let (finished, _) = daemon.terminate(END).unwrap();
     assert_eq!(finished.code, 0, "{finished:#?}");
     assert_nothing_left(&pair.home);
+}
+
+#[test]
+fn a_daemon_that_is_ended_in_the_middle_of_its_start_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::init(folder.path(), "home");
+    for _ in 0..3 {
+        let mut daemon = node.spawn(&["daemon"]);
+        // The socket is what it makes first. Looking without a pause finds it while the rest is being made.
+        while !node.file("peerup.sock").exists() && daemon.exited().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let (finished, _) = daemon.terminate(END).unwrap();
+        assert_eq!(finished.code, 0, "{finished:#?}");
+        assert_nothing_left(&node);
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ pub(crate) fn ready(status: &str) {
 }
 
 /// The node is ending.
-pub(crate) fn stopping() {}
+pub(crate) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
