@@ -8,10 +8,16 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// How often the file is looked at: a removed peer is to be gone within a second.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a changed file has to stay the same before the change is told: an editor that empties a file and
+/// then writes it must not lock everybody out in between.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
+/// Looks at a file that keeps changing before it is read all the same.
+const SETTLE_LOOKS: usize = 6;
 
 /// What tells one state of a file from the next. All absent for a file that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,9 +57,22 @@ pub(crate) async fn watch_file(path: PathBuf, mut seen: FileStamp, changed: mpsc
         }
         let now = FileStamp::of(&path).await;
         if now != seen {
-            seen = now;
+            seen = settled(&path, now).await;
             // A full queue holds a note already, and its reader reads the file afterwards.
             let _ = changed.try_send(());
         }
     }
+}
+
+/// Waits until two looks in a row find the same file, and returns its stamp.
+async fn settled(path: &PathBuf, mut last: FileStamp) -> FileStamp {
+    for _ in 0..SETTLE_LOOKS {
+        sleep(SETTLE_TIME).await;
+        let now = FileStamp::of(path).await;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    last
 }
