@@ -5,31 +5,13 @@
 //! refused here; so are duplicate keys.
 
 use serde_saphyr::granit_parser::{
-    self, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle,
+    self, Event, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle,
 };
 
-use crate::error::Problem;
+use crate::{error::Problem, position::Position};
 
 /// Levels of nesting; the schema needs six, a plugin's own settings a few more.
 const MAX_DEPTH: usize = 32;
-
-/// A place in the text, counted from 1, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-}
-
-impl Position {
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
-
-    fn of(marker: &Marker) -> Self {
-        Self {
-            line: marker.line().max(1),
-            column: marker.col() + 1,
-        }
-    }
-}
 
 /// A value with its place.
 #[derive(Debug, Clone)]

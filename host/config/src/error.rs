@@ -3,7 +3,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::document::Position;
+use crate::position::Position;
 
 /// Problems that one message lists before it only counts the rest.
 const MAX_LISTED_PROBLEMS: usize = 20;

@@ -14,6 +14,7 @@ mod keys;
 mod load;
 mod node;
 mod patch;
+mod position;
 mod raw;
 mod relay;
 mod template;

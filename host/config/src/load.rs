@@ -9,10 +9,11 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    document::{Node, Position, dotted},
+    document::{Node, dotted},
     error::{ConfigError, FindError, Problem},
     keys::{self, Shape, Walk},
     node::{self, NodeConfig},
+    position::Position,
     raw::{RawNode, RawRelay},
     relay::{self, RelayConfig},
     values::Reader,

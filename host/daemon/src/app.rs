@@ -43,15 +43,6 @@ pub(crate) struct App {
     edit: tokio::sync::Mutex<()>,
 }
 
-/// Who wants a peer to have its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChosenBy {
-    /// The operator, who may use one that an `allow` list waits for.
-    Operator,
-    /// The peer itself, which must not get a right by what it calls itself.
-    Peer,
-}
-
 /// What an [`App`] is made of.
 #[derive(Debug)]
 pub(crate) struct Parts {
@@ -162,7 +153,7 @@ impl App {
         self: &Arc<Self>,
         wanted: PeerName,
         peer: PeerId,
-        chosen_by: ChosenBy,
+        chosen_by: names::ChosenBy,
     ) -> Result<PeerName, Failure> {
         // Chosen under the lock of the file: a name that two peers want at once goes to one of them.
         self.edit_config(move |editor| {

@@ -31,6 +31,8 @@ const REVIEW_TIME: Duration = Duration::from_secs(15);
 const KEYS_SETTLE: Duration = Duration::from_millis(50);
 /// How long a start waits for a first reservation before it says why there is none.
 const RESERVATION_WAIT: Duration = Duration::from_secs(10);
+/// How often a start looks at what the relays have answered.
+const RELAY_LOOK: Duration = Duration::from_millis(50);
 /// How long ending may take after tunnels had their time to drain.
 const CLOSE_TIME: Duration = Duration::from_millis(1500);
 
@@ -128,17 +130,9 @@ impl Daemon {
     /// Waits for a first reservation, if relays are configured, then tells systemd. Returns what is not as it
     /// should be, a sentence each.
     pub async fn wait_ready(&self) -> Vec<String> {
-        let has_relays = !self.app.config().relays.is_empty();
-        let mut watch = self.app.node.watch();
-        let reserved = async {
-            if has_relays {
-                let waited = watch.wait_for(|status| status.reserved_relays > 0);
-                let _ = tokio::time::timeout(RESERVATION_WAIT, waited).await;
-            }
-        };
         tokio::select! {
             () = self.app.shutdown.cancelled() => {}
-            () = reserved => {}
+            _ = tokio::time::timeout(RESERVATION_WAIT, relays_have_answered(&self.app)) => {}
         }
         let relays = status::relays(&self.app).await.unwrap_or_default();
         let problems = status::problems(&self.app, &relays);
@@ -178,6 +172,20 @@ impl Daemon {
         }
         app.node.shutdown().await;
         drop(self.endpoint);
+    }
+}
+
+/// Waits until one relay holds a reservation, or every one has said why it does not.
+async fn relays_have_answered(app: &App) {
+    let mut look = tokio::time::interval(RELAY_LOOK);
+    loop {
+        look.tick().await;
+        let Ok(relays) = status::relays(app).await else {
+            return;
+        };
+        if relays.iter().any(|relay| relay.reserved) || relays.iter().all(|relay| relay.last_error.is_some()) {
+            return;
+        }
     }
 }
 

@@ -6,8 +6,6 @@ use libp2p_identity::PeerId;
 use peerup_config::{AllowedPeer, NodeConfig, ServiceAccess};
 use peerup_model::{ErrorCode, Failure, PeerName};
 
-use crate::app::ChosenBy;
-
 /// The shortest prefix of a peer id that stands for it. Every Ed25519 id begins with the same eight
 /// characters, so in practice one needs a few more for it to be unique.
 const SHORTEST_PREFIX: usize = 8;
@@ -17,6 +15,15 @@ const SHORTEST_ID: usize = 46;
 
 /// How the peer ids of keys begin, in lower case.
 const ID_BEGINNINGS: [&str; 2] = ["12d3koow", "16uiu2ha"];
+
+/// Who wants a peer to have its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChosenBy {
+    /// The operator, who may use one that an `allow` list waits for.
+    Operator,
+    /// The peer itself, which must not get a right by what it calls itself.
+    Peer,
+}
 
 /// The tier that knew a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

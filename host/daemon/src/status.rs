@@ -50,6 +50,7 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
     if !relays.is_empty() && relays.iter().all(|relay| !relay.reserved) {
         for relay in relays {
             let why = relay.last_error.as_deref().unwrap_or("it did not answer yet");
+            let why = explained(why);
             let next = if why == NOT_ADMITTED {
                 format!("; on the relay, run: relay-server authorize {}", app.peer_id())
             } else {
@@ -90,10 +91,20 @@ pub(crate) async fn relays(app: &App) -> Result<Vec<RelayInfo>, Failure> {
             addresses: relay.addresses.iter().map(ToString::to_string).collect(),
             reserved: relay.reserved,
             state: relay.state.clone(),
-            last_error: relay.last_error.clone(),
+            last_error: relay.last_error.as_deref().map(explained),
         })
         .collect();
     Ok(relays)
+}
+
+/// Says what a relay's answer means, and what to do. libp2p knows one word for every limit.
+fn explained(error: &str) -> String {
+    if error.contains("resource limit exceeded") {
+        return "the relay is full: a limit of it is used up (resources.max_reservations or \
+                max_reservations_per_ip in its config); ask its operator to raise it, or use another relay"
+            .to_owned();
+    }
+    error.to_owned()
 }
 
 pub(crate) fn services(app: &App) -> Vec<ServiceInfo> {

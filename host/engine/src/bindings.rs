@@ -20,7 +20,7 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async | store },
     with: {
-        "peerup:plugin/streams.duplex": crate::capability::DuplexHandle,
-        "peerup:plugin/tcp.listener": crate::capability::ListenerHandle,
+        "peerup:plugin/streams.duplex": crate::handles::DuplexHandle,
+        "peerup:plugin/tcp.listener": crate::handles::ListenerHandle,
     },
 });

@@ -9,14 +9,4 @@ mod settings;
 mod streams;
 mod tcp;
 
-#[allow(
-    unreachable_pub,
-    reason = "the generated bindings re-export them, in a private module"
-)]
-pub use streams::DuplexHandle;
 pub(crate) use streams::peer_record;
-#[allow(
-    unreachable_pub,
-    reason = "the generated bindings re-export them, in a private module"
-)]
-pub use tcp::ListenerHandle;

@@ -19,11 +19,11 @@ use wasmtime::{
 use crate::{
     access::Access,
     bindings::exports::peerup::plugin::inbound,
-    capability::DuplexHandle,
     command::CommandEvent,
     duplex::Duplex,
     ending::{Ending, FailOnDrop},
     error::{HostError, PluginError},
+    handles::DuplexHandle,
     limits::{Burst, Metered},
     plugin::Inner,
     state::InstanceState,

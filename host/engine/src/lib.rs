@@ -15,6 +15,7 @@ mod ending;
 mod engine;
 mod error;
 mod guest_log;
+mod handles;
 mod instance;
 mod limits;
 mod manifest;

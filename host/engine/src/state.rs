@@ -9,12 +9,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::{
     access::Access,
     bindings::peerup::plugin::types,
-    capability::DuplexHandle,
     command::CommandEvent,
     duplex::Duplex,
     ending::Ending,
     error::HostError,
     guest_log::{LineWriter, LogLevel},
+    handles::DuplexHandle,
     limits::MemoryLimit,
     plugin::Inner,
     tunnels::Owner,

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::protocol::RESERVED_SERVICE_NAMES;
+/// Service names whose protocol id would be one of the core's.
+pub const RESERVED_SERVICE_NAMES: &[&str] = &["admit", "invite", "kad", "names", "p", "ping"];
 
 /// A DNS label's length.
 const MAX_LABEL: usize = 63;

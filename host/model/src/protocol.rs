@@ -17,9 +17,6 @@ pub const NAMES_PROTOCOL: &str = "/peerup/names/1.0.0";
 /// What the agent version of a node starts with; the version follows.
 pub const AGENT_PREFIX: &str = "peerup/";
 
-/// Service names whose protocol id would be one of the core's.
-pub const RESERVED_SERVICE_NAMES: &[&str] = &["admit", "invite", "kad", "names", "p", "ping"];
-
 /// Returns the protocol id of a service: `/peerup/<service>/1.0.0`.
 pub fn service_protocol(service: &ServiceName) -> String {
     format!("/peerup/{service}/1.0.0")

@@ -10,7 +10,6 @@ mod error;
 mod gate;
 mod node;
 mod observed;
-mod peer_stream;
 mod policy;
 mod protocols;
 mod snapshot;
@@ -24,13 +23,12 @@ pub use config::{NodeConfig, RelayAddress};
 pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
 pub use node::Node;
-pub use peer_stream::PeerStream;
 pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub use snapshot::{
     CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerSnapshot, RelaySnapshot,
 };
 pub use streams::{
-    Conn, InboundStream, OpenStreamError, StreamCounters, StreamLimits, Streams, StreamsHandle,
+    Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits, Streams, StreamsHandle,
 };
 pub use transport::{TransportError, server_swarm_with, swarm_with};

@@ -30,11 +30,10 @@ use crate::{
     config::{NodeConfig, RelayAddress},
     error::{OpenError, StartError},
     gate::GateCounters,
-    peer_stream::PeerStream,
     policy::PolicyHandle,
     protocols::ProtocolTable,
     snapshot::{NodeEvent, NodeSnapshot, NodeStatus},
-    streams::{Conn, InboundStream, OpenStreamError, StreamsHandle},
+    streams::{Conn, InboundStream, OpenStreamError, PeerStream, StreamsHandle},
 };
 
 /// How long opening a stream may take, dialling included.

@@ -8,12 +8,14 @@ mod behaviour;
 mod conn;
 mod handle;
 mod handler;
+mod peer_stream;
 mod upgrade;
 
 pub use behaviour::Streams;
 pub use conn::Conn;
 pub(crate) use conn::StreamGuard;
 pub use handle::{InboundStream, StreamCounters, StreamLimits, StreamsHandle};
+pub use peer_stream::PeerStream;
 
 /// How long negotiating a protocol on a stream may take.
 const NEGOTIATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

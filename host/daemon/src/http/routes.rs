@@ -18,10 +18,7 @@ use peerup_trust::Entry;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Format, Refusal};
-use crate::{
-    app::{App, ChosenBy},
-    pairing, proxies, status,
-};
+use crate::{app::App, names::ChosenBy, pairing, proxies, status};
 
 /// How long a client may take to send a request's body.
 const BODY_TIME: Duration = Duration::from_secs(30);

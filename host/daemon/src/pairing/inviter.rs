@@ -20,7 +20,7 @@ use peerup_trust::{
 use tokio::sync::watch;
 
 use super::{relays, wire};
-use crate::app::{App, ChosenBy};
+use crate::{app::App, names::ChosenBy};
 
 /// Invites that one node keeps open at once.
 const MAX_OPEN: usize = 16;

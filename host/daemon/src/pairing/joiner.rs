@@ -16,7 +16,7 @@ use peerup_trust::{
 };
 
 use super::wire;
-use crate::app::{App, ChosenBy};
+use crate::{app::App, names::ChosenBy};
 
 /// How long to wait for the inviter's end after the acknowledgement: it tells its relays meanwhile.
 const LAST_READ: Duration = Duration::from_secs(10);

@@ -1,7 +1,5 @@
 //! Byte streams to and from peers: the handle, its two halves on their way through a plugin, and `open`.
 
-use std::sync::Arc;
-
 use peerup_model::{PathPolicy, Transport};
 use wasmtime::{
     AsContextMut,
@@ -11,46 +9,15 @@ use wasmtime::{
 use crate::{
     bindings::peerup::plugin::{streams, types},
     capability::pump::{Consumer, Producer},
-    duplex::{Duplex, PathRef, PeerRef, ReadHalf, Shared, WriteHalf},
-    ending::Ending,
+    duplex::{PathRef, PeerRef},
     error::HostError,
+    handles::DuplexHandle,
     splice::Source,
     state::{Capabilities, InstanceState},
     tunnels,
 };
 
 type Ended = FutureReader<Result<(), types::Error>>;
-
-/// A duplex in a plugin's table. What the plugin never took out of it goes to the instance's ending.
-#[allow(
-    unreachable_pub,
-    reason = "the generated bindings re-export it, in a private module"
-)]
-pub struct DuplexHandle {
-    reader: Option<ReadHalf>,
-    writer: Option<WriteHalf>,
-    shared: Arc<Shared>,
-    ending: Arc<Ending>,
-}
-
-impl DuplexHandle {
-    pub(crate) fn new(duplex: Duplex, ending: Arc<Ending>) -> Self {
-        Self {
-            reader: Some(duplex.reader),
-            writer: Some(duplex.writer),
-            shared: duplex.shared,
-            ending,
-        }
-    }
-}
-
-impl Drop for DuplexHandle {
-    fn drop(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            self.ending.leave(writer, self.reader.take());
-        }
-    }
-}
 
 pub(crate) fn peer_record(peer: &PeerRef) -> types::Peer {
     types::Peer {

@@ -12,9 +12,9 @@ use wasmtime::component::{Accessor, Resource};
 
 use crate::{
     bindings::peerup::plugin::{tcp, types},
-    capability::DuplexHandle,
     duplex::Duplex,
     error::HostError,
+    handles::{DuplexHandle, ListenerHandle},
     state::{Capabilities, InstanceState},
 };
 
@@ -24,16 +24,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 /// How many addresses of one name are tried.
 const MAX_ADDRESSES: usize = 8;
-
-/// A listener in a plugin's table.
-#[allow(
-    unreachable_pub,
-    reason = "the generated bindings re-export it, in a private module"
-)]
-pub struct ListenerHandle {
-    listener: Arc<TcpListener>,
-    address: SocketAddr,
-}
 
 impl tcp::Host for InstanceState {}
 

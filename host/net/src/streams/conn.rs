@@ -15,8 +15,8 @@ use peerup_model::PathKind;
 use peerup_paths::Candidate;
 use tokio::sync::{mpsc, oneshot};
 
+use super::peer_stream::PeerStream;
 use super::{OpenStreamError, handle::Shared};
-use crate::peer_stream::PeerStream;
 
 /// A connection counts as live for this long after the last answer: two ping intervals and some slack.
 const LIVE_WINDOW: Duration = Duration::from_secs(35);

@@ -19,8 +19,9 @@ use peerup_paths::{choose, superseded};
 use peerup_trust::Role;
 use tokio::sync::{mpsc, oneshot};
 
+use super::peer_stream::PeerStream;
 use super::{Conn, OpenStreamError, StreamGuard, conn::OpenRequest};
-use crate::{peer_stream::PeerStream, policy::PolicyHandle, protocols::ProtocolTable};
+use crate::{policy::PolicyHandle, protocols::ProtocolTable};
 
 /// Inbound streams that wait to be taken by the daemon. Past this, new ones are reset.
 const INBOUND_QUEUE: usize = 1024;

@@ -28,13 +28,13 @@ use libp2p::{
 use peerup_trust::Role;
 use tokio::sync::{mpsc, oneshot};
 
+use super::peer_stream::PeerStream;
 use super::{
     Conn, InboundStream, NEGOTIATION_TIMEOUT, OpenStreamError, StreamGuard,
     conn::OpenRequest,
     handle::Shared,
     upgrade::{Ask, Offer},
 };
-use crate::peer_stream::PeerStream;
 
 /// How long a connection of a pairing identity is kept without a stream.
 const PAIRING_KEEP_ALIVE: Duration = Duration::from_secs(60);

@@ -1,0 +1,51 @@
+//! What a plugin holds in its table: a duplex, a listener. The generated bindings know these types.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    duplex::{Duplex, ReadHalf, Shared, WriteHalf},
+    ending::Ending,
+};
+
+/// A duplex in a plugin's table. What the plugin never took out of it goes to the instance's ending.
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export it, in a private module"
+)]
+pub struct DuplexHandle {
+    pub(crate) reader: Option<ReadHalf>,
+    pub(crate) writer: Option<WriteHalf>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) ending: Arc<Ending>,
+}
+
+impl DuplexHandle {
+    pub(crate) fn new(duplex: Duplex, ending: Arc<Ending>) -> Self {
+        Self {
+            reader: Some(duplex.reader),
+            writer: Some(duplex.writer),
+            shared: duplex.shared,
+            ending,
+        }
+    }
+}
+
+impl Drop for DuplexHandle {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            self.ending.leave(writer, self.reader.take());
+        }
+    }
+}
+
+/// A listener in a plugin's table.
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export it, in a private module"
+)]
+pub struct ListenerHandle {
+    pub(crate) listener: Arc<TcpListener>,
+    pub(crate) address: SocketAddr,
+}
