@@ -17,7 +17,7 @@ use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::AccessControl, names, pairing::Invites, plugins::PluginSet, proxies::Proxies,
+    access::AccessControl, invites::Invites, names, plugins::PluginSet, proxies::Proxies,
     services::ServiceTable,
 };
 

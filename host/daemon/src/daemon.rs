@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{AccessControl, Look},
     app::{self, App, Parts},
+    dispatch,
     endpoint::Endpoint,
-    http, notify,
+    http,
+    network::Network,
+    notify,
     plugins::{self, PluginSet},
-    services::{self, ServiceTable},
+    services::ServiceTable,
     status,
 };
 
@@ -84,7 +87,7 @@ impl Daemon {
             Mode::Client | Mode::Reachable => None,
         };
         let (app, inbound) = assemble(&options, config, identity, &folder).await?;
-        app.tasks.spawn(services::serve(app.clone(), inbound));
+        app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
         let mut endpoint_kept = None;
         if let Some((endpoint, listener)) = endpoint {
@@ -183,7 +186,8 @@ async fn relays_have_answered(app: &App) {
         let Ok(relays) = status::relays(app).await else {
             return;
         };
-        if relays.iter().any(|relay| relay.reserved) || relays.iter().all(|relay| relay.last_error.is_some()) {
+        if relays.iter().any(|relay| relay.reserved) || relays.iter().all(|relay| relay.last_error.is_some())
+        {
             return;
         }
     }
@@ -223,11 +227,12 @@ async fn assemble(
             format!("the plugin engine does not start: {error}"),
         )
     })?;
-    let plugins = PluginSet::load(engine, &config).await;
+    let network = Arc::new(Network::default());
+    let plugins = PluginSet::load(engine, network.clone(), &config).await;
     let protocols = ProtocolTable::default();
     let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
     let (node, inbound) = Node::start(
-        network(options.mode, &config, &identity),
+        network_config(options.mode, &config, &identity),
         access.policy(),
         protocols,
     )
@@ -242,11 +247,11 @@ async fn assemble(
         services,
         plugins,
     });
-    app.plugins.connect(&app);
+    network.connect(&app);
     Ok((app, inbound))
 }
 
-fn network(mode: Mode, config: &NodeConfig, identity: &Keypair) -> peerup_net::NodeConfig {
+fn network_config(mode: Mode, config: &NodeConfig, identity: &Keypair) -> peerup_net::NodeConfig {
     let relays = app::relays(config);
     match mode {
         Mode::Client => peerup_net::NodeConfig {
@@ -314,7 +319,7 @@ async fn watch_keys(app: Arc<App>) {
             review_until = Instant::now() + REVIEW_TIME;
         }
         if Instant::now() < review_until {
-            services::close_forbidden(&app);
+            dispatch::close_forbidden(&app);
         }
     }
 }

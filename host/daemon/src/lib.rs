@@ -7,10 +7,14 @@
 mod access;
 mod app;
 mod daemon;
+mod dispatch;
 mod endpoint;
 mod failure;
+mod forward;
 mod http;
+mod invites;
 mod names;
+mod network;
 mod notify;
 mod pairing;
 mod plugins;

@@ -11,7 +11,7 @@ mod wire;
 use peerup_model::PeerName;
 use peerup_trust::Paired;
 
-pub(crate) use inviter::{Invites, cancel, create, handle_joiner, outcome};
+pub(crate) use inviter::{cancel, create, handle_joiner, outcome};
 pub(crate) use joiner::join;
 
 /// What to call the other side: what it calls itself, unless that would pass for somebody's peer id.

@@ -1,31 +1,18 @@
-//! The plugins of this node: loaded from the bundle with the grants of the config, and the host functions
-//! that join them to the network.
+//! The plugins of this node: loaded from the bundle with the grants of the config.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, OnceLock, Weak},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use futures::future::BoxFuture;
-use libp2p_identity::PeerId;
 use peerup_api::{PluginCommandInfo, PluginInfo};
 use peerup_config::{NodeConfig, PluginEntry};
-use peerup_engine::{
-    Duplex, Engine, Host, HostError, Limits, Manifest, PathRef, PeerRef, Plugin, PluginSpec,
-};
-use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
-use peerup_net::{OpenError, PeerStream, RelayRefusal};
-
-use crate::app::App;
+use peerup_engine::{Engine, Host, Limits, Manifest, Plugin, PluginSpec};
+use peerup_model::{ErrorCode, Failure, PluginName};
 
 /// The loaded plugins and those that failed to load.
-#[derive(Debug)]
 pub(crate) struct PluginSet {
     engine: Engine,
     active: BTreeMap<PluginName, Plugin>,
     failed: BTreeMap<PluginName, FailedPlugin>,
-    network: Arc<Network>,
+    host: Arc<dyn Host>,
 }
 
 #[derive(Debug)]
@@ -34,21 +21,23 @@ struct FailedPlugin {
     reason: String,
 }
 
-/// The host functions' way to the running node, which is made after the plugins are.
-#[derive(Debug, Default)]
-pub(crate) struct Network {
-    app: OnceLock<Weak<App>>,
+impl std::fmt::Debug for PluginSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginSet")
+            .field("active", &self.active)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl PluginSet {
     /// Loads every bundled plugin that the config enables. One that fails leaves the others running.
-    pub(crate) async fn load(engine: Engine, config: &NodeConfig) -> Self {
-        let network = Arc::new(Network::default());
+    pub(crate) async fn load(engine: Engine, host: Arc<dyn Host>, config: &NodeConfig) -> Self {
         let mut set = Self {
             engine,
             active: BTreeMap::new(),
             failed: BTreeMap::new(),
-            network,
+            host,
         };
         for (name, entry) in config.plugins.iter().filter(|(_, entry)| entry.enabled) {
             match set.load_one(name, entry).await {
@@ -96,15 +85,9 @@ impl PluginSet {
             },
         };
         self.engine
-            .load(spec, self.network.clone())
+            .load(spec, self.host.clone())
             .await
             .map_err(|error| (Some(manifest), error.to_string()))
-    }
-
-    /// Joins the host functions to the running node.
-    pub(crate) fn connect(&self, app: &Arc<App>) {
-        // Set once, by the composition root.
-        let _ = self.network.app.set(Arc::downgrade(app));
     }
 
     /// Returns an active plugin.
@@ -154,11 +137,6 @@ impl PluginSet {
                 plugin.set_settings(serde_json::Value::Object(entry.settings.clone()).to_string());
             }
         }
-    }
-
-    /// Returns a peer as plugins see it.
-    pub(crate) fn peer_ref(&self, peer: &PeerId) -> PeerRef {
-        self.network.peer_ref(peer)
     }
 
     /// Returns the engine.
@@ -248,164 +226,5 @@ pub(crate) fn cache_dir(config: &NodeConfig, folder: &std::path::Path) -> PathBu
     match home.filter(|path| path.is_absolute()) {
         Some(cache) => cache.join("peerup").join("plugins"),
         None => folder.join(".plugin-cache"),
-    }
-}
-
-/// Makes the duplex that a plugin gets out of a stream to a peer.
-pub(crate) fn duplex_of(plugins: &PluginSet, stream: PeerStream) -> Duplex {
-    plugins.network.duplex(stream)
-}
-
-impl Network {
-    fn app(&self) -> Result<Arc<App>, HostError> {
-        self.app
-            .get()
-            .and_then(Weak::upgrade)
-            .ok_or_else(|| HostError::Closed("the node is shutting down".to_owned()))
-    }
-
-    fn peer_ref(&self, peer: &PeerId) -> PeerRef {
-        let name = self
-            .app()
-            .ok()
-            .and_then(|app| crate::names::name_of(&app.config(), peer).cloned());
-        PeerRef { id: *peer, name }
-    }
-
-    fn duplex(&self, stream: PeerStream) -> Duplex {
-        let peer = self.peer_ref(&stream.peer());
-        let path = match stream.path() {
-            PathKind::Direct(transport) => PathRef::Direct(transport),
-            PathKind::Relayed(relay) => PathRef::Relayed(self.peer_ref(&relay)),
-        };
-        let (reader, writer) = stream.into_split();
-        Duplex::peer(Box::new(reader), Box::new(writer), peer, path)
-    }
-}
-
-impl Host for Network {
-    fn open<'a>(
-        &'a self,
-        plugin: &'a PluginName,
-        peer: &'a str,
-        protocol: &'a str,
-        policy: PathPolicy,
-    ) -> BoxFuture<'a, Result<Duplex, HostError>> {
-        Box::pin(async move {
-            let app = self.app()?;
-            let (id, _) = app.resolve(peer).map_err(host_error)?;
-            tracing::debug!(%plugin, peer = %id, protocol, "opening a stream");
-            let stream = open_stream(&app, id, protocol, policy)
-                .await
-                .map_err(host_error)?;
-            Ok(self.duplex(stream))
-        })
-    }
-
-    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>> {
-        Box::pin(async move {
-            let (peer, source) = self.app()?.resolve(name).map_err(host_error)?;
-            Ok((peer, source.as_str().to_owned()))
-        })
-    }
-}
-
-fn host_error(failure: Failure) -> HostError {
-    let text = match &failure.hint {
-        Some(hint) => format!("{}; {hint}", failure.message),
-        None => failure.message.clone(),
-    };
-    match failure.code {
-        ErrorCode::NotFound => HostError::NotFound(text),
-        ErrorCode::Invalid => HostError::Invalid(text),
-        ErrorCode::Denied | ErrorCode::Unauthorized => HostError::Denied(text),
-        ErrorCode::TimedOut => HostError::TimedOut(text),
-        ErrorCode::Conflict => HostError::Limit(text),
-        ErrorCode::Interrupted => HostError::Closed(text),
-        ErrorCode::CheckFailed => HostError::Refused(text),
-        _ => HostError::Unreachable(text),
-    }
-}
-
-/// Opens a stream to a peer, with errors that name it as the operator does.
-pub(crate) async fn open_stream(
-    app: &App,
-    peer: PeerId,
-    protocol: &str,
-    policy: PathPolicy,
-) -> Result<PeerStream, Failure> {
-    if peer == app.peer_id() {
-        return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
-    }
-    let role = app.access.policy().load().role(&peer, jiff::Timestamp::now());
-    if role.is_none() {
-        let shown = app.display(&peer);
-        return Err(
-            Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
-                .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")),
-        );
-    }
-    app.node
-        .open(peer, protocol, policy)
-        .await
-        .map_err(|error| open_failure(app, &peer, protocol, &error))
-}
-
-/// Says what became of an attempt to open a stream, and what to do.
-pub(crate) fn open_failure(app: &App, peer: &PeerId, protocol: &str, error: &OpenError) -> Failure {
-    let shown = app.display(peer);
-    let service = protocol
-        .strip_prefix("/peerup/")
-        .and_then(|rest| rest.strip_suffix("/1.0.0"));
-    match error {
-        OpenError::NotListed { .. } => {
-            Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
-                .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite"))
-        }
-        OpenError::NotAuthorized { .. } => Failure::new(ErrorCode::Denied, format!("{shown}: {error}"))
-            .with_hint(format!(
-                "let the other side run: peerup auth add {}",
-                app.peer_id()
-            )),
-        OpenError::RelayRefused {
-            relay,
-            reason: RelayRefusal::PeerRefused,
-            ..
-        } => Failure::new(
-            ErrorCode::Denied,
-            format!(
-                "{shown} does not accept this identity: it took no connection over the relay {}",
-                app.display(relay)
-            ),
-        )
-        .with_hint(format!(
-            "let the other side run: peerup auth add {}",
-            app.peer_id()
-        )),
-        OpenError::RelayRefused {
-            relay,
-            reason: RelayRefusal::Denied,
-            ..
-        } => Failure::new(
-            ErrorCode::Denied,
-            format!(
-                "{shown}: the relay {} does not admit this node",
-                app.display(relay)
-            ),
-        )
-        .with_hint(format!(
-            "on the relay, run: relay-server authorize {}",
-            app.peer_id()
-        )),
-        OpenError::UnsupportedProtocol { .. } => {
-            let what = service.map_or_else(|| protocol.to_owned(), |name| format!("the service {name:?}"));
-            Failure::new(ErrorCode::Denied, format!("{shown} does not offer {what} to this node")).with_hint(
-                "ask it what it offers with: peerup service list, there; it may be off, or not allowed for this peer",
-            )
-        }
-        OpenError::Timeout { .. } => Failure::new(ErrorCode::Unreachable, format!("{shown}: {error}"))
-            .with_hint("is its daemon running? see: peerup status"),
-        _ => Failure::new(ErrorCode::Unreachable, format!("{shown}: {error}"))
-            .with_hint("is its daemon running, and does this node share a relay with it? see: peerup status"),
     }
 }

@@ -8,5 +8,3 @@ mod pump;
 mod settings;
 mod streams;
 mod tcp;
-
-pub(crate) use streams::peer_record;

@@ -14,22 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::PluginError,
+    event::CommandEvent,
     instance::{Call, Instance, Purpose},
-    plugin::Inner,
+    state::Inner,
     tunnels::TunnelGroup,
 };
 
 /// Events that wait for a slow caller; the plugin waits then.
 const EVENT_QUEUE: usize = 32;
-
-/// One fact that a running command tells its caller, for a person and for a program.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CommandEvent {
-    /// One line, or a few.
-    pub text: String,
-    /// The same as a JSON object.
-    pub json: serde_json::Value,
-}
 
 /// A running command. Dropping it before its end cancels it and resets its tunnels, unless
 /// [`CommandRun::detach_tunnels`] was called. The tunnels of a command that has returned run on.

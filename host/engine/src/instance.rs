@@ -19,14 +19,13 @@ use wasmtime::{
 use crate::{
     access::Access,
     bindings::exports::peerup::plugin::inbound,
-    command::CommandEvent,
     duplex::Duplex,
     ending::{Ending, FailOnDrop},
     error::{HostError, PluginError},
+    event::CommandEvent,
     handles::DuplexHandle,
     limits::{Burst, Metered},
-    plugin::Inner,
-    state::InstanceState,
+    state::{Inner, InstanceState},
     stats::Counters,
     tunnels::{Owner, TunnelGroup},
 };

@@ -6,48 +6,24 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use arc_swap::ArcSwap;
-use futures::future::BoxFuture;
-use libp2p_identity::PeerId;
-use peerup_model::{Grants, PathPolicy, PluginName, ServiceName};
-use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use wasmtime::component::InstancePre;
+use peerup_model::{Grants, PluginName, ServiceName};
 
 use crate::{
-    access::Access,
-    bindings::exports::peerup::plugin::{command, inbound},
-    capability::peer_record,
+    bindings::exports::peerup::plugin::inbound,
     command::CommandRun,
     duplex::{Duplex, PeerRef},
-    error::{HostError, PluginError},
-    guest_log::{GuestLog, LogLine},
+    error::PluginError,
+    guest_log::LogLine,
     instance::{Call, Instance, Purpose},
     limits::Limits,
     manifest::Manifest,
-    state::InstanceState,
-    stats::{Counters, PluginStats},
-    ticker::Ticker,
-    tunnels::Splices,
+    records::peer_record,
+    state::Inner,
+    stats::PluginStats,
 };
 
 /// Arguments of a command, as JSON.
 const MAX_ARGUMENT_BYTES: usize = 256 << 10;
-
-/// What the daemon does for plugins. The engine has checked the grants before it calls.
-pub trait Host: Send + Sync + 'static {
-    /// Opens a stream to a peer, which is a name, an id or a unique prefix of one.
-    fn open<'a>(
-        &'a self,
-        plugin: &'a PluginName,
-        peer: &'a str,
-        protocol: &'a str,
-        policy: PathPolicy,
-    ) -> BoxFuture<'a, Result<Duplex, HostError>>;
-
-    /// Tells who a name stands for, and which tier knew it.
-    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>>;
-}
 
 /// What a plugin is loaded from.
 #[derive(Debug, Clone)]
@@ -90,49 +66,6 @@ pub struct InboundRequest {
 /// A loaded plugin. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugin(pub(crate) Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) manifest: Manifest,
-    pub(crate) grants: Arc<ArcSwap<Grants>>,
-    pub(crate) settings: ArcSwap<String>,
-    pub(crate) limits: Limits,
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) pre: InstancePre<InstanceState>,
-    pub(crate) inbound: Option<inbound::GuestIndices>,
-    pub(crate) command: Option<command::GuestIndices>,
-    pub(crate) instances: Arc<Semaphore>,
-    pub(crate) engine_instances: Arc<Semaphore>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) log: Arc<GuestLog>,
-    pub(crate) splices: Splices,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) ticker: Arc<Ticker>,
-    /// Cancelled when the plugin is stopped.
-    pub(crate) stopped: CancellationToken,
-}
-
-impl Inner {
-    pub(crate) fn access(&self, extra: Grants) -> Access {
-        Access::new(
-            self.manifest.name.clone(),
-            self.grants.clone(),
-            extra,
-            self.counters.clone(),
-        )
-    }
-
-    /// Remembers and logs how a run ended.
-    pub(crate) fn note(&self, outcome: &Result<(), PluginError>) {
-        let Err(error) = outcome else { return };
-        let plugin = &self.manifest.name;
-        match error {
-            PluginError::Cancelled => return,
-            PluginError::Guest(_) | PluginError::Denied(_) => tracing::info!(%plugin, %error, "a run failed"),
-            _ => tracing::warn!(%plugin, %error, "a run was stopped"),
-        }
-        self.counters.remember(&error.to_string());
-    }
-}
 
 /// Resets a stream that no instance took.
 struct Unheld(Option<Duplex>);

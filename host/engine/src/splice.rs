@@ -24,7 +24,6 @@ use tokio::{
 use crate::{
     duplex::{ReadHalf, WriteHalf},
     error::HostError,
-    tunnels::{Direction, Tunnel},
 };
 
 /// Bytes read in one go.
@@ -50,6 +49,16 @@ pub(crate) struct Source {
     pub(crate) done: Option<Done>,
 }
 
+/// What keeps count of one direction. Dropping it tells that the direction has ended.
+pub(crate) trait Meter: Send {
+    /// Names the tunnel in the log.
+    fn id(&self) -> u64;
+    /// Returns how long no byte has moved in either direction of the tunnel.
+    fn quiet(&self) -> Duration;
+    /// Counts bytes that were handed on.
+    fn count(&self, bytes: usize);
+}
+
 #[derive(Debug, thiserror::Error)]
 enum CopyError {
     #[error("the stream was reset")]
@@ -67,12 +76,12 @@ pub(crate) async fn run(
     mut source: Source,
     mut sink: WriteHalf,
     sent: Done,
-    direction: Direction,
+    direction: impl Meter,
     patience: Patience,
 ) {
     let outcome = copy(&mut source.reader, &mut sink, &direction, patience).await;
     if let Err(error) = &outcome {
-        tracing::debug!(tunnel = direction.tunnel().id, %error, "a tunnel was reset");
+        tracing::debug!(tunnel = direction.id(), %error, "a tunnel was reset");
         source.reader.shared().reset();
         sink.shared().reset();
     }
@@ -107,10 +116,9 @@ fn verdicts(outcome: &Result<(), CopyError>) -> (Result<(), HostError>, Result<(
 async fn copy(
     source: &mut ReadHalf,
     sink: &mut WriteHalf,
-    direction: &Direction,
+    direction: &impl Meter,
     patience: Patience,
 ) -> Result<(), CopyError> {
-    let tunnel: &Tunnel = direction.tunnel();
     let mut idle = pin!(sleep(patience.idle));
     let mut unflushed = false;
     loop {
@@ -119,7 +127,7 @@ async fn copy(
                 biased;
                 chunk = next_chunk(source, sink, &mut unflushed) => break chunk?,
                 () = &mut idle => {
-                    let quiet = tunnel.quiet();
+                    let quiet = direction.quiet();
                     if quiet >= patience.idle {
                         return Err(CopyError::Idle(patience.idle));
                     }

@@ -1,27 +1,84 @@
-//! What one instance's store holds: its handles, its grants, its limits, and the way out for its streams.
+//! What a loaded plugin's instances share, and what one instance's store holds: its handles, its grants, its
+//! limits, and the way out for its streams. The two types know each other, so they stand together.
 
 use std::sync::Arc;
 
-use tokio::{runtime::Handle, sync::mpsc};
-use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
+use arc_swap::ArcSwap;
+use peerup_model::Grants;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wasmtime::component::{HasData, InstancePre, Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
     access::Access,
-    bindings::peerup::plugin::types,
-    command::CommandEvent,
+    bindings::{
+        exports::peerup::plugin::{command, inbound},
+        peerup::plugin::types,
+    },
     duplex::Duplex,
     ending::Ending,
-    error::HostError,
-    guest_log::{LineWriter, LogLevel},
+    error::{HostError, PluginError},
+    event::CommandEvent,
+    guest_log::{GuestLog, LineWriter, LogLevel},
     handles::DuplexHandle,
-    limits::MemoryLimit,
-    plugin::Inner,
-    tunnels::Owner,
+    host::Host,
+    limits::{Limits, MemoryLimit},
+    manifest::Manifest,
+    stats::Counters,
+    ticker::Ticker,
+    tunnels::{Owner, Splices},
 };
 
 /// Handles beside the plugin's own that WASI may need at the same time.
 const WASI_HANDLES: usize = 256;
+
+/// A loaded plugin, shared by its handles and its instances.
+pub(crate) struct Inner {
+    pub(crate) manifest: Manifest,
+    pub(crate) grants: Arc<ArcSwap<Grants>>,
+    pub(crate) settings: ArcSwap<String>,
+    pub(crate) limits: Limits,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) pre: InstancePre<InstanceState>,
+    pub(crate) inbound: Option<inbound::GuestIndices>,
+    pub(crate) command: Option<command::GuestIndices>,
+    pub(crate) instances: Arc<Semaphore>,
+    pub(crate) engine_instances: Arc<Semaphore>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) splices: Splices,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ticker: Arc<Ticker>,
+    /// Cancelled when the plugin is stopped.
+    pub(crate) stopped: CancellationToken,
+}
+
+impl Inner {
+    pub(crate) fn access(&self, extra: Grants) -> Access {
+        Access::new(
+            self.manifest.name.clone(),
+            self.grants.clone(),
+            extra,
+            self.counters.clone(),
+        )
+    }
+
+    /// Remembers and logs how a run ended.
+    pub(crate) fn note(&self, outcome: &Result<(), PluginError>) {
+        let Err(error) = outcome else { return };
+        let plugin = &self.manifest.name;
+        match error {
+            PluginError::Cancelled => return,
+            PluginError::Guest(_) | PluginError::Denied(_) => tracing::info!(%plugin, %error, "a run failed"),
+            _ => tracing::warn!(%plugin, %error, "a run was stopped"),
+        }
+        self.counters.remember(&error.to_string());
+    }
+}
 
 /// The data of one instance's store.
 pub(crate) struct InstanceState {

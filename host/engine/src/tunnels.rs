@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     duplex::{PathRef, PeerRef, Shared, WriteHalf},
     error::HostError,
-    splice::{self, Done, Patience, Source},
+    splice::{self, Done, Meter, Patience, Source},
     stats::Counters,
 };
 
@@ -154,13 +154,16 @@ pub(crate) struct Direction {
     inwards: bool,
 }
 
-impl Direction {
-    pub(crate) fn tunnel(&self) -> &Tunnel {
-        &self.tunnel
+impl Meter for Direction {
+    fn id(&self) -> u64 {
+        self.tunnel.id
     }
 
-    /// Counts bytes that were handed on.
-    pub(crate) fn count(&self, bytes: usize) {
+    fn quiet(&self) -> Duration {
+        self.tunnel.quiet()
+    }
+
+    fn count(&self, bytes: usize) {
         let (tunnel, registry) = (&self.tunnel, &self.registry);
         let plugin = &tunnel.owner.counters;
         let bytes = bytes as u64;

@@ -18,7 +18,7 @@ use peerup_trust::Entry;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Format, Refusal};
-use crate::{app::App, names::ChosenBy, pairing, proxies, status};
+use crate::{app::App, forward, names::ChosenBy, pairing, status};
 
 /// How long a client may take to send a request's body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -260,7 +260,7 @@ pub(super) async fn disconnect(
 
 /// Starts a proxy that lives until it is removed.
 pub(super) async fn connect(app: &Arc<App>, request: peerup_api::ConnectRequest, format: Format) -> Answer {
-    let started = proxies::start(app, request).await?;
+    let started = forward::start(app, request).await?;
     Ok(format.answer(started.info))
 }
 

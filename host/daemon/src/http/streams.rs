@@ -21,7 +21,7 @@ use super::{
     answer::{Format, LINES_IN_FLIGHT, Refusal},
     routes::{self, JsonBody},
 };
-use crate::{app::App, plugin_failure, proxies};
+use crate::{app::App, forward, plugin_failure};
 
 /// The most pings that one request may ask for; 0 asks for no end.
 const MAX_PINGS: u64 = 1_000_000;
@@ -137,7 +137,7 @@ pub(super) async fn connect(
     if !follow {
         return routes::connect(&app, request, format).await;
     }
-    let mut started = proxies::start(&app, request).await?;
+    let mut started = forward::start(&app, request).await?;
     let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
     let task_app = app.clone();
     app.tasks.spawn(async move {

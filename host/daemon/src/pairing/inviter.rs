@@ -1,11 +1,7 @@
 //! The inviting side: hands out a code, lets the one identity in that it stands for, and writes the peer
 //! that proves itself into `authorized_keys` and `names:`.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use libp2p_identity::PeerId;
@@ -20,7 +16,11 @@ use peerup_trust::{
 use tokio::sync::watch;
 
 use super::{relays, wire};
-use crate::{app::App, names::ChosenBy};
+use crate::{
+    app::App,
+    invites::{OpenInvite, State},
+    names::ChosenBy,
+};
 
 /// Invites that one node keeps open at once.
 const MAX_OPEN: usize = 16;
@@ -31,50 +31,6 @@ const DEFAULT_TTL: Duration = Duration::from_secs(600);
 const RESERVATION_WAIT: Duration = Duration::from_secs(15);
 /// How long after its end a code is still told apart from an unknown one.
 const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// The invites of a node, by the one-time identity that each stands for.
-#[derive(Debug, Default)]
-pub(crate) struct Invites {
-    open: Mutex<HashMap<PeerId, OpenInvite>>,
-}
-
-/// One invite.
-#[derive(Debug, Clone)]
-pub(crate) struct OpenInvite {
-    id: String,
-    token: Token,
-    own_name: String,
-    services: Option<Vec<ServiceName>>,
-    relays: Vec<PeerId>,
-    /// Looked at beside the timer, which stands still while the machine sleeps.
-    expires: Timestamp,
-    state: watch::Sender<State>,
-}
-
-#[derive(Debug, Clone)]
-enum State {
-    Open,
-    /// A joiner is proving itself; nobody else may meanwhile.
-    Claimed,
-    /// The joiner has acknowledged, and the relays are being told.
-    Used,
-    Joined(InviteOutcome),
-    Cancelled,
-    Expired,
-}
-
-impl Invites {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PeerId, OpenInvite>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn by_id(&self, id: &str) -> Option<(PeerId, OpenInvite)> {
-        self.lock()
-            .iter()
-            .find(|(_, invite)| invite.id == id)
-            .map(|(peer, invite)| (*peer, invite.clone()))
-    }
-}
 
 /// Makes an invite: the gate and the relays know its one-time identity when this returns.
 pub(crate) async fn create(app: &Arc<App>, request: InviteRequest) -> Result<InviteInfo, Failure> {
@@ -371,61 +327,6 @@ async fn enroll(app: &App, invite: &OpenInvite, joiner: &Paired, name: &PeerName
         .collect()
 }
 
-impl OpenInvite {
-    fn is_open(&self) -> bool {
-        matches!(*self.state.borrow(), State::Open | State::Claimed)
-    }
-
-    /// Takes the invite for one joiner, or says why it cannot be had. The wall clock decides, too: a timer
-    /// does not run while the machine sleeps.
-    fn claim(&self, now: Timestamp) -> Result<(), Refusal> {
-        let mut refusal = None;
-        self.state.send_if_modified(|state| {
-            match state {
-                State::Open if now >= self.expires => {
-                    *state = State::Expired;
-                    refusal = Some(Refusal::Expired);
-                    return true;
-                }
-                State::Open => *state = State::Claimed,
-                State::Claimed | State::Used | State::Joined(_) => refusal = Some(Refusal::Used),
-                State::Expired | State::Cancelled => refusal = Some(Refusal::Expired),
-            }
-            false
-        });
-        refusal.map_or(Ok(()), Err)
-    }
-
-    /// Uses the invite up for good.
-    fn complete(&self) -> Result<(), String> {
-        let mut claimed = false;
-        self.state.send_if_modified(|state| {
-            claimed = matches!(state, State::Claimed);
-            if claimed {
-                *state = State::Used;
-            }
-            false
-        });
-        if claimed {
-            Ok(())
-        } else {
-            Err("the invite was cancelled meanwhile".to_owned())
-        }
-    }
-
-    /// Gives the invite back after a joiner that did not make it.
-    fn release(&self, now: Timestamp) {
-        self.state.send_if_modified(|state| {
-            if !matches!(state, State::Claimed) {
-                return false;
-            }
-            let over = now >= self.expires;
-            *state = if over { State::Expired } else { State::Open };
-            over
-        });
-    }
-}
-
 fn expire_later(app: &Arc<App>, one_time: PeerId, ttl: Duration) {
     let task_app = app.clone();
     app.tasks.spawn(async move {
@@ -591,58 +492,4 @@ fn read_services(services: Option<Vec<String>>) -> Result<Option<Vec<ServiceName
 
 fn unknown(id: &str) -> Failure {
     Failure::new(ErrorCode::NotFound, format!("there is no invite {id}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn invite(expires: Timestamp) -> OpenInvite {
-        OpenInvite {
-            id: "invite-1".to_owned(),
-            token: Token::from_bytes([7; 16]),
-            own_name: "home".to_owned(),
-            services: None,
-            relays: Vec::new(),
-            expires,
-            state: watch::Sender::new(State::Open),
-        }
-    }
-
-    #[test]
-    fn an_invite_is_claimed_by_one_joiner_and_used_once() {
-        let now = Timestamp::now();
-        let invite = invite(now + DEFAULT_TTL);
-        invite.claim(now).unwrap();
-        assert_eq!(invite.claim(now), Err(Refusal::Used));
-        invite.release(now);
-        invite.claim(now).unwrap();
-        invite.complete().unwrap();
-        invite.release(now);
-        assert_eq!(invite.claim(now), Err(Refusal::Used));
-    }
-
-    #[test]
-    fn an_invite_is_over_by_the_clock_on_the_wall_whatever_the_timer_says() {
-        let now = Timestamp::now();
-        let late = now + DEFAULT_TTL;
-        let slept = invite(late);
-        assert_eq!(slept.claim(late), Err(Refusal::Expired));
-        let claimed = invite(late);
-        claimed.claim(now).unwrap();
-        claimed.release(late);
-        assert!(matches!(*claimed.state.borrow(), State::Expired));
-        assert_eq!(claimed.claim(now), Err(Refusal::Expired));
-    }
-
-    #[test]
-    fn a_joiner_that_is_being_served_does_not_complete_a_cancelled_invite() {
-        let now = Timestamp::now();
-        let invite = invite(now + DEFAULT_TTL);
-        invite.claim(now).unwrap();
-        invite.state.send_replace(State::Cancelled);
-        invite.complete().unwrap_err();
-        invite.release(now);
-        assert_eq!(invite.claim(now), Err(Refusal::Expired));
-    }
 }

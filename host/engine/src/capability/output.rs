@@ -4,8 +4,8 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{output, types},
-    command::CommandEvent,
     error::HostError,
+    event::CommandEvent,
     state::{Capabilities, InstanceState},
 };
 

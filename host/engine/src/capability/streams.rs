@@ -1,6 +1,6 @@
 //! Byte streams to and from peers: the handle, its two halves on their way through a plugin, and `open`.
 
-use peerup_model::{PathPolicy, Transport};
+use peerup_model::PathPolicy;
 use wasmtime::{
     AsContextMut,
     component::{Access, Accessor, FutureReader, Resource, StreamReader},
@@ -9,31 +9,15 @@ use wasmtime::{
 use crate::{
     bindings::peerup::plugin::{streams, types},
     capability::pump::{Consumer, Producer},
-    duplex::{PathRef, PeerRef},
     error::HostError,
     handles::DuplexHandle,
+    records::{path_variant, peer_record},
     splice::Source,
     state::{Capabilities, InstanceState},
     tunnels,
 };
 
 type Ended = FutureReader<Result<(), types::Error>>;
-
-pub(crate) fn peer_record(peer: &PeerRef) -> types::Peer {
-    types::Peer {
-        id: peer.id.to_string(),
-        name: peer.name.as_ref().map(ToString::to_string),
-    }
-}
-
-fn path_variant(path: &PathRef) -> types::Path {
-    match path {
-        PathRef::Direct(Transport::Quic) => types::Path::Direct(types::Transport::Quic),
-        PathRef::Direct(Transport::Tcp) => types::Path::Direct(types::Transport::Tcp),
-        PathRef::Direct(Transport::Websocket) => types::Path::Direct(types::Transport::Websocket),
-        PathRef::Relayed(relay) => types::Path::Relayed(peer_record(relay)),
-    }
-}
 
 /// A future that already knows its answer.
 fn at_once(store: impl AsContextMut<Data: 'static>, error: HostError) -> wasmtime::Result<Ended> {

@@ -1,0 +1,178 @@
+//! The way of an inbound stream: who is asking, which service or plugin it is for, and a fresh instance of it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use libp2p_identity::PeerId;
+use peerup_engine::InboundRequest;
+use peerup_model::{Grants, INVITE_PROTOCOL, ServiceName};
+use peerup_net::InboundStream;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{app::App, network, pairing};
+
+/// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
+/// counts, so this bounds work in progress, not tunnels.
+const MAX_HANDLING: usize = 1024;
+/// Of these for one peer; its others wait. A quarter of the instances that a plugin may have.
+const MAX_HANDLING_PER_PEER: usize = 64;
+
+/// Hands inbound streams to plugins until the network ends or the node shuts down.
+pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStream>) {
+    let slots = Arc::new(Semaphore::new(MAX_HANDLING));
+    let mut shares = Shares::default();
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = app.shutdown.cancelled() => return,
+            stream = inbound.recv() => stream,
+        };
+        let Some(stream) = stream else { return };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            tracing::warn!(peer = %stream.peer, protocol = %stream.protocol, "too many streams at once, one was reset");
+            stream.stream.reset();
+            continue;
+        };
+        let share = shares.of(stream.peer);
+        let task_app = app.clone();
+        app.tasks.spawn(async move {
+            // Never closed, so this waits until one of the peer's own streams is through.
+            let _turn = share.acquire().await;
+            handle(&task_app, stream).await;
+            drop(slot);
+        });
+    }
+}
+
+/// What each peer may have in progress, so that one whose streams hang starves nobody else. An entry ends
+/// with the peer's last stream.
+#[derive(Debug, Default)]
+struct Shares {
+    by_peer: HashMap<PeerId, Weak<Semaphore>>,
+}
+
+impl Shares {
+    fn of(&mut self, peer: PeerId) -> Arc<Semaphore> {
+        if let Some(share) = self.by_peer.get(&peer).and_then(Weak::upgrade) {
+            return share;
+        }
+        self.by_peer.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(MAX_HANDLING_PER_PEER));
+        self.by_peer.insert(peer, Arc::downgrade(&share));
+        share
+    }
+}
+
+async fn handle(app: &Arc<App>, inbound: InboundStream) {
+    let protocol = inbound.protocol.to_string();
+    if protocol == INVITE_PROTOCOL {
+        pairing::handle_joiner(app, inbound).await;
+        return;
+    }
+    let peer = inbound.peer;
+    if let Err(reason) = hand_over(app, inbound).await {
+        tracing::warn!(%peer, protocol, reason, "an inbound stream was refused");
+    }
+}
+
+/// Checks again who is asking (the gate did already), then gives the stream to the plugin.
+async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String> {
+    let peer = inbound.peer;
+    let route = app.services.route(inbound.protocol.as_ref());
+    let plugin = match &route {
+        Some(route) => {
+            if !may_use(app, &peer, &route.service) {
+                inbound.stream.reset();
+                return Err(format!("this peer may not use the service {}", route.service));
+            }
+            route.plugin.clone()
+        }
+        None => match app.services.plugin_of(inbound.protocol.as_ref()) {
+            Some(_) if !is_member(app, &peer) => {
+                inbound.stream.reset();
+                return Err("this peer is no member".to_owned());
+            }
+            Some(plugin) => plugin.clone(),
+            None => {
+                inbound.stream.reset();
+                return Err("nothing serves this protocol".to_owned());
+            }
+        },
+    };
+    let Some(plugin) = app.plugins.get(&plugin) else {
+        inbound.stream.reset();
+        return Err(format!("the plugin {plugin} is not active"));
+    };
+    let request = InboundRequest {
+        protocol: inbound.protocol.to_string(),
+        service: route.map(|route| (route.service, route.local_address)),
+        peer: network::peer_ref(app, &peer),
+        extra_grants: Grants::default(),
+    };
+    let duplex = network::duplex_of(app, inbound.stream);
+    plugin
+        .handle_inbound(request, duplex)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
+    app.config().service_allows(service, peer) && is_granted(app, peer, service)
+}
+
+/// Whether `authorized_keys` lets the peer use the service.
+fn is_granted(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
+    let policy = app.access.policy().load();
+    policy
+        .member(peer, jiff::Timestamp::now())
+        .is_some_and(|access| access.may_use(service))
+}
+
+fn is_member(app: &App, peer: &PeerId) -> bool {
+    let policy = app.access.policy().load();
+    policy.member(peer, jiff::Timestamp::now()).is_some()
+}
+
+/// Ends the tunnels to services that their peers may not use any more. Those of a service that was switched
+/// off or taken away run on.
+pub(crate) fn close_forbidden(app: &App) {
+    let config = app.config();
+    let tunnels = app.plugins.engine().splices();
+    for tunnel in tunnels.list() {
+        let service = tunnel.service.as_deref().map(str::parse::<ServiceName>);
+        let (Some(Ok(service)), Some(peer)) = (service, tunnel.peer) else {
+            continue;
+        };
+        let is_on = config.services.get(&service).is_some_and(|entry| entry.enabled);
+        let listed = !is_on || config.service_allows(&service, &peer.id);
+        if listed && is_granted(app, &peer.id, &service) {
+            continue;
+        }
+        tracing::info!(peer = %peer.id, %service, "closes a tunnel of a peer that may not use the service any more");
+        tunnels.close(tunnel.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_one_share_and_a_peer_that_is_through_none() {
+        let mut shares = Shares::default();
+        let [one, other, third] = [1_u8, 2, 3].map(|seed| {
+            libp2p_identity::Keypair::ed25519_from_bytes([seed; 32])
+                .unwrap()
+                .public()
+                .to_peer_id()
+        });
+        let held = shares.of(one);
+        assert!(Arc::ptr_eq(&held, &shares.of(one)));
+        assert!(!Arc::ptr_eq(&held, &shares.of(other)));
+        drop(held);
+        shares.of(third);
+        assert_eq!(shares.by_peer.len(), 1);
+    }
+}

@@ -1,0 +1,179 @@
+//! Starts proxies: a `forward` command of the tcp-proxy plugin each, with what it may do narrowed to the very
+//! address, peer and service that the operator asked for.
+
+use std::sync::atomic::Ordering;
+
+use peerup_api::{ConnectInfo, ConnectRequest};
+use peerup_engine::{CommandEvent, CommandRun};
+use peerup_model::{ErrorCode, Failure, Grants, ServiceName, TcpGrants, service_protocol};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{app::App, network::open_failure, proxies::Proxy};
+
+/// Proxies that one daemon runs at once.
+const MAX_PROXIES: usize = 256;
+/// Events of a proxy that wait for whoever follows it; older ones are dropped.
+const EVENTS_KEPT: usize = 64;
+/// The plugin and the command that forward.
+const PLUGIN: &str = "tcp-proxy";
+const COMMAND: &str = "forward";
+
+/// A proxy that was just started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// What the API tells of it.
+    pub(crate) info: ConnectInfo,
+    /// Its further events. Reading them is optional.
+    pub(crate) events: mpsc::Receiver<CommandEvent>,
+    /// Cancelled once the proxy has ended.
+    pub(crate) ended: CancellationToken,
+}
+
+/// Connects to the peer, then starts a proxy and waits until it listens.
+pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) -> Result<Started, Failure> {
+    let service: ServiceName = request
+        .service
+        .parse()
+        .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
+    let listen = request.listen.parse().map_err(|_| {
+        Failure::new(
+            ErrorCode::Invalid,
+            format!("{:?} is not an address to listen on", request.listen),
+        )
+        .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
+    })?;
+    let (peer, _) = app.resolve(&request.peer)?;
+    if app.proxies.lock().len() >= MAX_PROXIES {
+        return Err(Failure::new(
+            ErrorCode::Conflict,
+            format!("{MAX_PROXIES} proxies are running already"),
+        )
+        .with_hint("end one with: peerup daemon disconnect ID"));
+    }
+    let plugin = app.plugins.require(PLUGIN)?;
+    let protocol = service_protocol(&service);
+    reach(app, peer, &protocol).await?;
+    let extra_grants = Grants {
+        protocols: vec![protocol.parse().map_err(|error: peerup_model::GrantError| {
+            Failure::new(ErrorCode::Invalid, error.to_string())
+        })?],
+        tcp: TcpGrants {
+            connect: Vec::new(),
+            listen: vec![listen],
+        },
+        names: Vec::new(),
+    };
+    let arguments = serde_json::json!({
+        "peer": peer.to_base58(), "service": service, "listen": request.listen,
+    });
+    let mut run = plugin
+        .run_command(COMMAND, arguments, extra_grants)
+        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+    let Some(listen_address) = first_address(&mut run).await else {
+        let failure = match run.finish().await {
+            Err(error) => listen_failure(&error),
+            Ok(()) => Failure::new(ErrorCode::Failed, "the proxy ended before it listened"),
+        };
+        return Err(failure);
+    };
+    let number = app.proxies.next.fetch_add(1, Ordering::Relaxed) + 1;
+    let info = ConnectInfo {
+        id: format!("proxy-{number}"),
+        peer_id: peer.to_base58(),
+        service: service.to_string(),
+        listen_address,
+    };
+    let end = app.shutdown.child_token();
+    app.proxies.lock().insert(
+        number,
+        Proxy {
+            info: info.clone(),
+            end: end.clone(),
+        },
+    );
+    let (sender, events) = mpsc::channel(EVENTS_KEPT);
+    let ended = CancellationToken::new();
+    let (task_app, task_ended) = (app.clone(), ended.clone());
+    app.tasks.spawn(async move {
+        follow(&task_app, run, &sender, &end).await;
+        task_app.proxies.lock().remove(&number);
+        task_ended.cancel();
+    });
+    Ok(Started { info, events, ended })
+}
+
+async fn reach(app: &App, peer: libp2p_identity::PeerId, protocol: &str) -> Result<(), Failure> {
+    if app
+        .access
+        .policy()
+        .load()
+        .role(&peer, jiff::Timestamp::now())
+        .is_none()
+    {
+        return Err(Failure::new(
+            ErrorCode::Denied,
+            format!("{} is not in authorized_keys", app.display(&peer)),
+        )
+        .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")));
+    }
+    app.node
+        .connect(peer)
+        .await
+        .map_err(|error| open_failure(app, &peer, protocol, &error))
+}
+
+/// Waits for the command to say where it listens; none if it ends before.
+async fn first_address(run: &mut CommandRun) -> Option<String> {
+    while let Some(event) = run.next_event().await {
+        let value = &event.json;
+        if value.get("event").and_then(|event| event.as_str()) == Some("listening") {
+            return value
+                .get("address")
+                .and_then(|address| address.as_str())
+                .map(str::to_owned);
+        }
+    }
+    None
+}
+
+/// Passes the command's events on until it ends or is told to.
+async fn follow(
+    app: &App,
+    mut run: CommandRun,
+    events: &mpsc::Sender<CommandEvent>,
+    end: &CancellationToken,
+) {
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = end.cancelled() => {
+                run.cancel();
+                if app.shutdown.is_cancelled() {
+                    // Nothing new, but what runs has the engine's time to drain.
+                    run.detach_tunnels();
+                }
+                return;
+            }
+            event = run.next_event() => event,
+        };
+        let Some(event) = event else { break };
+        tracing::info!(plugin = PLUGIN, "{}", event.text);
+        // Nobody need follow a proxy: a full queue or a gone reader loses the event, not the proxy.
+        let _ = events.try_send(event);
+    }
+    if let Err(error) = run.finish().await {
+        tracing::error!(plugin = PLUGIN, %error, "a proxy ended");
+    }
+}
+
+/// The peer was reached before, so what fails now is the listening.
+fn listen_failure(error: &peerup_engine::PluginError) -> Failure {
+    let failure = crate::plugin_failure(error);
+    match failure.code {
+        ErrorCode::Unreachable => {
+            Failure::new(ErrorCode::Conflict, failure.message).with_hint("see who has it with: ss -lntp")
+        }
+        _ => failure,
+    }
+}

@@ -1,0 +1,178 @@
+//! The host functions: what a plugin asks of the network, joined to the running node, with errors that name
+//! peers as the operator does.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use futures::future::BoxFuture;
+use libp2p_identity::PeerId;
+use peerup_engine::{Duplex, Host, HostError, PathRef, PeerRef};
+use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
+use peerup_net::{OpenError, PeerStream, RelayRefusal};
+
+use crate::app::App;
+
+/// The host functions' way to the running node, which is made after the plugins are.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    app: OnceLock<Weak<App>>,
+}
+
+/// Makes the duplex that a plugin gets out of a stream to a peer.
+pub(crate) fn duplex_of(app: &App, stream: PeerStream) -> Duplex {
+    let peer = peer_ref(app, &stream.peer());
+    let path = match stream.path() {
+        PathKind::Direct(transport) => PathRef::Direct(transport),
+        PathKind::Relayed(relay) => PathRef::Relayed(peer_ref(app, &relay)),
+    };
+    let (reader, writer) = stream.into_split();
+    Duplex::peer(Box::new(reader), Box::new(writer), peer, path)
+}
+
+/// Returns a peer as plugins see it.
+pub(crate) fn peer_ref(app: &App, peer: &PeerId) -> PeerRef {
+    PeerRef {
+        id: *peer,
+        name: crate::names::name_of(&app.config(), peer).cloned(),
+    }
+}
+
+impl Network {
+    /// Joins the host functions to the running node. Called once, by the composition root.
+    pub(crate) fn connect(&self, app: &Arc<App>) {
+        let _ = self.app.set(Arc::downgrade(app));
+    }
+
+    fn app(&self) -> Result<Arc<App>, HostError> {
+        self.app
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| HostError::Closed("the node is shutting down".to_owned()))
+    }
+}
+
+impl Host for Network {
+    fn open<'a>(
+        &'a self,
+        plugin: &'a PluginName,
+        peer: &'a str,
+        protocol: &'a str,
+        policy: PathPolicy,
+    ) -> BoxFuture<'a, Result<Duplex, HostError>> {
+        Box::pin(async move {
+            let app = self.app()?;
+            let (id, _) = app.resolve(peer).map_err(host_error)?;
+            tracing::debug!(%plugin, peer = %id, protocol, "opening a stream");
+            let stream = open_stream(&app, id, protocol, policy)
+                .await
+                .map_err(host_error)?;
+            Ok(duplex_of(&app, stream))
+        })
+    }
+
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>> {
+        Box::pin(async move {
+            let (peer, source) = self.app()?.resolve(name).map_err(host_error)?;
+            Ok((peer, source.as_str().to_owned()))
+        })
+    }
+}
+
+fn host_error(failure: Failure) -> HostError {
+    let text = match &failure.hint {
+        Some(hint) => format!("{}; {hint}", failure.message),
+        None => failure.message.clone(),
+    };
+    match failure.code {
+        ErrorCode::NotFound => HostError::NotFound(text),
+        ErrorCode::Invalid => HostError::Invalid(text),
+        ErrorCode::Denied | ErrorCode::Unauthorized => HostError::Denied(text),
+        ErrorCode::TimedOut => HostError::TimedOut(text),
+        ErrorCode::Conflict => HostError::Limit(text),
+        ErrorCode::Interrupted => HostError::Closed(text),
+        ErrorCode::CheckFailed => HostError::Refused(text),
+        _ => HostError::Unreachable(text),
+    }
+}
+
+/// Opens a stream to a peer, with errors that name it as the operator does.
+pub(crate) async fn open_stream(
+    app: &App,
+    peer: PeerId,
+    protocol: &str,
+    policy: PathPolicy,
+) -> Result<PeerStream, Failure> {
+    if peer == app.peer_id() {
+        return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
+    }
+    let role = app.access.policy().load().role(&peer, jiff::Timestamp::now());
+    if role.is_none() {
+        let shown = app.display(&peer);
+        return Err(
+            Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
+                .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")),
+        );
+    }
+    app.node
+        .open(peer, protocol, policy)
+        .await
+        .map_err(|error| open_failure(app, &peer, protocol, &error))
+}
+
+/// Says what became of an attempt to open a stream, and what to do.
+pub(crate) fn open_failure(app: &App, peer: &PeerId, protocol: &str, error: &OpenError) -> Failure {
+    let shown = app.display(peer);
+    let service = protocol
+        .strip_prefix("/peerup/")
+        .and_then(|rest| rest.strip_suffix("/1.0.0"));
+    match error {
+        OpenError::NotListed { .. } => {
+            Failure::new(ErrorCode::Denied, format!("{shown} is not in authorized_keys"))
+                .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite"))
+        }
+        OpenError::NotAuthorized { .. } => Failure::new(ErrorCode::Denied, format!("{shown}: {error}"))
+            .with_hint(format!(
+                "let the other side run: peerup auth add {}",
+                app.peer_id()
+            )),
+        OpenError::RelayRefused {
+            relay,
+            reason: RelayRefusal::PeerRefused,
+            ..
+        } => Failure::new(
+            ErrorCode::Denied,
+            format!(
+                "{shown} does not accept this identity: it took no connection over the relay {}",
+                app.display(relay)
+            ),
+        )
+        .with_hint(format!(
+            "let the other side run: peerup auth add {}",
+            app.peer_id()
+        )),
+        OpenError::RelayRefused {
+            relay,
+            reason: RelayRefusal::Denied,
+            ..
+        } => Failure::new(
+            ErrorCode::Denied,
+            format!(
+                "{shown}: the relay {} does not admit this node",
+                app.display(relay)
+            ),
+        )
+        .with_hint(format!(
+            "on the relay, run: relay-server authorize {}",
+            app.peer_id()
+        )),
+        OpenError::UnsupportedProtocol { .. } => {
+            let what = service.map_or_else(|| protocol.to_owned(), |name| format!("the service {name:?}"));
+            Failure::new(ErrorCode::Denied, format!("{shown} does not offer {what} to this node")).with_hint(
+                "ask it what it offers with: peerup service list, there; it may be off, or not allowed for this peer",
+            )
+        }
+        OpenError::Timeout { .. } => Failure::new(ErrorCode::Unreachable, format!("{shown}: {error}"))
+            .with_hint("is its daemon running? see: peerup status"),
+        _ => Failure::new(ErrorCode::Unreachable, format!("{shown}: {error}"))
+            .with_hint("is its daemon running, and does this node share a relay with it? see: peerup status"),
+    }
+}
