@@ -34,6 +34,16 @@ pub(crate) struct DemoArguments {
     binaries: Option<PathBuf>,
 }
 
+impl DemoArguments {
+    /// Once through, with binaries that are there.
+    pub(crate) fn built(folder: &Path) -> Self {
+        Self {
+            stay: false,
+            binaries: Some(folder.to_owned()),
+        }
+    }
+}
+
 /// Runs the demo and cleans up.
 ///
 /// # Errors

@@ -6,7 +6,10 @@ mod stage;
 mod traffic;
 mod tunnels;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use peerup_testkit::Lab;
@@ -28,6 +31,17 @@ pub(crate) struct LabArguments {
     /// Takes the binaries from this folder, without building
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
+}
+
+impl LabArguments {
+    /// All cases, with binaries that are there.
+    pub(crate) fn built(folder: &Path) -> Self {
+        Self {
+            case: None,
+            list: false,
+            binaries: Some(folder.to_owned()),
+        }
+    }
 }
 
 /// A case: its name, what it shows, and how.

@@ -30,12 +30,15 @@ pub(crate) fn run() -> Result<()> {
     for folder in ["plugins", "plugin-sdk"] {
         check_guest_workspace(&mut steps, folder)?;
     }
+    // The tests have built both binaries, with the features that the whole workspace asks for. Building them
+    // alone asks for fewer, and would build most dependencies once more.
+    let built = workspace::target_folder().join("debug");
     if let Err(reason) = Lab::check() {
         steps.skip("lab", &format!("{reason:#}"));
     } else {
-        steps.run("lab", || lab::run(&lab::LabArguments::default()))?;
+        steps.run("lab", || lab::run(&lab::LabArguments::built(&built)))?;
     }
-    steps.run("demo", || demo::run(&demo::DemoArguments::default()))?;
+    steps.run("demo", || demo::run(&demo::DemoArguments::built(&built)))?;
     steps.summary();
     Ok(())
 }
@@ -66,6 +69,20 @@ fn check_guest_workspace(steps: &mut Steps, folder: &str) -> Result<()> {
             "--",
             "-D",
             "warnings",
+        ])
+    })?;
+    let target = workspace::target_folder().join("plugins");
+    steps.run(&format!("{folder}: tests"), || {
+        cargo(&[
+            "test",
+            "--manifest-path",
+            &manifest,
+            "--package",
+            "peerup-plugin-sdk",
+            "--package",
+            "peerup-plugin-ping",
+            "--target-dir",
+            &target.to_string_lossy(),
         ])
     })
 }
