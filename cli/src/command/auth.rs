@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, path::Path};
 use jiff::Timestamp;
 use peerup_api::{AuthEntry, AuthRequest, Client, ClientError};
 use peerup_config::{ConfigFile, NodeConfig};
-use peerup_model::{ErrorCode, Failure, PeerName};
-use peerup_trust::{Entry, KeyFile, MemberRole};
+use peerup_model::{ErrorCode, Failure};
+use peerup_trust::KeyFile;
 
 use super::{daemon, usage};
 use crate::{arguments::Auth, context::Context, output, session};
@@ -75,28 +75,8 @@ fn add_to_files(
     config: &NodeConfig,
     request: AuthRequest,
 ) -> Result<(), Failure> {
-    let peer = request
-        .peer_id
-        .parse()
-        .map_err(|error| usage(format!("{:?} is no peer id: {error}", request.peer_id)))?;
-    let name: Option<PeerName> = request
-        .name
-        .map(|name| name.to_ascii_lowercase().parse())
-        .transpose()
-        .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
-    let mut entry = Entry::new(peer);
-    entry.comment = request.comment;
-    entry.services = request
-        .services
-        .map(|services| {
-            services
-                .iter()
-                .map(|service| service.parse())
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .transpose()
-        .map_err(|error: peerup_model::NameError| usage(error.to_string()))?;
-    entry.expires = request.expires.as_deref().map(read_when).transpose()?;
+    let (entry, name) = peerup_daemon::read_auth_request(request)?;
+    let peer = entry.peer;
     key_file(config)
         .add(entry)
         .map_err(|error| peerup_daemon::keys_failure(&error))?;
@@ -135,7 +115,9 @@ async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -
             let keys = key_file(config)
                 .load_or_empty()
                 .map_err(|error| peerup_daemon::keys_failure(&error))?;
-            keys.entries().map(|entry| describe(entry, config)).collect()
+            keys.entries()
+                .map(|entry| peerup_daemon::describe_entry(entry, config))
+                .collect()
         }
     };
     if context.json {
@@ -164,24 +146,6 @@ async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -
         })
         .collect();
     output::table(["NAME", "ID", "SERVICES", "EXPIRES", "COMMENT"], &rows)
-}
-
-fn describe(entry: &Entry, config: &NodeConfig) -> AuthEntry {
-    AuthEntry {
-        peer_id: entry.peer.to_base58(),
-        name: peerup_daemon::name_of(config, &entry.peer).map(ToString::to_string),
-        comment: entry.comment.clone(),
-        role: match entry.role {
-            MemberRole::Admin => "admin".to_owned(),
-            MemberRole::Member => "member".to_owned(),
-        },
-        services: entry
-            .services
-            .as_ref()
-            .map(|list| list.iter().map(ToString::to_string).collect()),
-        expires: entry.expires.map(|expires| expires.to_string()),
-        expired: entry.is_expired(Timestamp::now()),
-    }
 }
 
 fn validate(context: &Context, file: Option<&Path>) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 
 use peerup_api::{ClientError, ExposeRequest, ServiceInfo, ServiceUpdate};
 use peerup_config::{ConfigEditor, ConfigFile, EditError, NodeConfig};
-use peerup_model::{ErrorCode, Failure, NameError, ServiceName, service_protocol};
+use peerup_model::{ErrorCode, Failure, NameError, ServiceName};
 
 use super::{daemon, usage};
 use crate::{arguments::Service, context::Context, output, session};
@@ -54,7 +54,7 @@ pub(crate) async fn run(context: &Context, command: Service) -> Result<(), Failu
         Service::Disable { name } => switch(context, client, &config, &name, false, &edit).await,
         Service::List => {
             let services: Vec<ServiceInfo> = match client {
-                None => offline(&config),
+                None => peerup_daemon::describe_services(&config),
                 Some(client) => client
                     .get("/v1/services")
                     .await
@@ -101,20 +101,6 @@ fn known(config: &NodeConfig, name: &str) -> Result<ServiceName, Failure> {
         Failure::new(ErrorCode::NotFound, format!("there is no service {name}"))
             .with_hint("see them with: peerup service list"),
     )
-}
-
-fn offline(config: &NodeConfig) -> Vec<ServiceInfo> {
-    config
-        .services
-        .iter()
-        .map(|(name, service)| ServiceInfo {
-            name: name.to_string(),
-            protocol: service_protocol(name),
-            local_address: service.local_address.clone(),
-            enabled: service.enabled,
-            plugin: service.plugin.to_string(),
-        })
-        .collect()
 }
 
 /// Prints services.

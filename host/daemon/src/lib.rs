@@ -7,6 +7,7 @@
 mod access;
 mod app;
 mod daemon;
+mod describe;
 mod dispatch;
 mod endpoint;
 mod failure;
@@ -23,6 +24,7 @@ mod services;
 mod status;
 
 pub use daemon::{Daemon, DaemonOptions, Mode};
+pub use describe::{describe_entry, describe_services, read_auth_request};
 pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
 

@@ -2,10 +2,10 @@
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
-use peerup_api::{AuthEntry, ConnectionInfo, PeerInfo, RelayInfo, ServiceInfo, StatusInfo};
-use peerup_model::{ErrorCode, Failure, PathKind, service_protocol};
+use peerup_api::{ConnectionInfo, PeerInfo, RelayInfo, StatusInfo};
+use peerup_model::{ErrorCode, Failure, PathKind};
 use peerup_net::{ConnSnapshot, NOT_ADMITTED, NodeSnapshot, PeerSnapshot};
-use peerup_trust::{MemberRole, Role};
+use peerup_trust::Role;
 
 use crate::app::App;
 
@@ -105,21 +105,6 @@ fn explained(error: &str) -> String {
             .to_owned();
     }
     error.to_owned()
-}
-
-pub(crate) fn services(app: &App) -> Vec<ServiceInfo> {
-    let config = app.config();
-    config
-        .services
-        .iter()
-        .map(|(name, service)| ServiceInfo {
-            name: name.to_string(),
-            protocol: service_protocol(name),
-            local_address: service.local_address.clone(),
-            enabled: service.enabled,
-            plugin: service.plugin.to_string(),
-        })
-        .collect()
 }
 
 /// Returns the peers that answered lately; with `all`, every peer with a connection or an entry.
@@ -230,26 +215,4 @@ fn absent(app: &App, peer: &PeerId) -> PeerInfo {
 
 fn milliseconds(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-pub(crate) fn auth(app: &App) -> Vec<AuthEntry> {
-    let now = jiff::Timestamp::now();
-    app.access
-        .entries()
-        .into_iter()
-        .map(|entry| AuthEntry {
-            peer_id: entry.peer.to_base58(),
-            name: app.name_of(&entry.peer),
-            comment: entry.comment.clone(),
-            role: match entry.role {
-                MemberRole::Admin => "admin".to_owned(),
-                MemberRole::Member => "member".to_owned(),
-            },
-            services: entry
-                .services
-                .map(|list| list.iter().map(ToString::to_string).collect()),
-            expires: entry.expires.map(|expires| expires.to_string()),
-            expired: entry.expires.is_some_and(|expires| expires <= now),
-        })
-        .collect()
 }

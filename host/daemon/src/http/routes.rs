@@ -7,18 +7,22 @@ use axum::{
     extract::{FromRequest, Path, Request, State, rejection::JsonRejection},
     response::Response,
 };
-use libp2p_identity::PeerId;
 use peerup_api::{
-    AuthRequest, ExposeRequest, InviteRequest, JoinRequest, RelayRequest, ResolveAnswer, ResolveRequest,
-    ServiceUpdate,
+    AuthEntry, AuthRequest, ExposeRequest, InviteRequest, JoinRequest, RelayRequest, ResolveAnswer,
+    ResolveRequest, ServiceUpdate,
 };
 use peerup_config::RelayAddress;
-use peerup_model::{ErrorCode, Failure, PeerName, ServiceName};
-use peerup_trust::Entry;
+use peerup_model::{ErrorCode, Failure, ServiceName};
 use serde::de::DeserializeOwned;
 
 use super::answer::{Format, Refusal};
-use crate::{app::App, forward, names::ChosenBy, pairing, status};
+use crate::{
+    app::App,
+    describe::{self, read_auth_request},
+    forward,
+    names::ChosenBy,
+    pairing, status,
+};
 
 /// How long a client may take to send a request's body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -68,7 +72,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, format: Format) -> Answe
 }
 
 pub(super) async fn services(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(status::services(&app)))
+    Ok(format.answer(describe::describe_services(&app.config())))
 }
 
 pub(super) async fn expose(
@@ -130,7 +134,16 @@ pub(super) async fn peers(State(app): State<Arc<App>>, format: Format, request: 
 }
 
 pub(super) async fn auth(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(status::auth(&app)))
+    Ok(format.answer(auth_entries(&app)))
+}
+
+fn auth_entries(app: &App) -> Vec<AuthEntry> {
+    let config = app.config();
+    let entries = app.access.entries();
+    entries
+        .iter()
+        .map(|entry| describe::describe_entry(entry, &config))
+        .collect()
 }
 
 pub(super) async fn authorize(
@@ -138,32 +151,8 @@ pub(super) async fn authorize(
     format: Format,
     JsonBody(request): JsonBody<AuthRequest>,
 ) -> Answer {
-    let peer: PeerId = request
-        .peer_id
-        .parse()
-        .map_err(|error| invalid(format!("{:?} is no peer id: {error}", request.peer_id)))?;
-    let name: Option<PeerName> = request
-        .name
-        .map(|name| name.to_ascii_lowercase().parse())
-        .transpose()
-        .map_err(invalid)?;
-    let mut entry = Entry::new(peer);
-    entry.comment = request.comment;
-    entry.services = request
-        .services
-        .map(|services| {
-            services
-                .iter()
-                .map(|name| name.parse())
-                .collect::<Result<Vec<ServiceName>, _>>()
-        })
-        .transpose()
-        .map_err(invalid)?;
-    entry.expires = request
-        .expires
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(invalid)?;
+    let (entry, name) = read_auth_request(request)?;
+    let peer = entry.peer;
     app.edit_access(move |access| access.add(entry)).await?;
     if let Some(name) = name {
         app.write_name(name, peer, ChosenBy::Operator).await?;
