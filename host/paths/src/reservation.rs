@@ -16,7 +16,8 @@ use crate::Backoff;
 
 /// The first waiting time after a failure.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// The longest waiting time, jitter apart: a relay that comes back is in use again within half a minute.
+/// The longest waiting time, jitter apart: a relay that comes back is in use again within ten
+/// seconds.
 const RETRY_CAP: Duration = Duration::from_secs(8);
 /// How long a dial may take; the swarm's own limit is shorter, this one catches an answer that never comes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);

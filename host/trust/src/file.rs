@@ -3,13 +3,19 @@
 //! Blocking; an async caller goes through its blocking pool. Everything is written with mode 0600.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
+
+/// How long an edit waits for another one, which takes milliseconds as a rule.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks again.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Reads a regular file of at most `max` bytes. A longer one gives `InvalidData`, anything that is no
 /// regular file `InvalidInput`; the latter is looked at first, because opening a pipe would wait.
@@ -61,7 +67,15 @@ pub(crate) struct EditLock {
 impl EditLock {
     /// Waits for the lock on `.<name>.lock` beside the file. The sidecar stays: removing it would let two
     /// editors hold locks on two files of the same name.
+    ///
+    /// # Errors
+    /// The sidecar cannot be opened, or another process held the lock for all of [`LOCK_PATIENCE`]: one that
+    /// was stopped while it edited must not hold the daemon up for ever.
     pub(crate) fn acquire(path: &Path) -> io::Result<Self> {
+        Self::acquire_within(path, LOCK_PATIENCE)
+    }
+
+    fn acquire_within(path: &Path, patience: Duration) -> io::Result<Self> {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = folder_of(&target);
         let lock_path = folder.join(format!(".{}.lock", name_of(&target)));
@@ -74,9 +88,27 @@ impl EditLock {
         }
         let file = options.open(&lock_path)?;
         keep_owner(&file, &lock_path, &folder);
-        file.lock()?;
-        Ok(Self { _file: file })
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => wait_a_little(),
+                Err(TryLockError::WouldBlock) => {
+                    let text = "another process has been editing it for too long; is one of them stopped?";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+            }
+        }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the system's file lock has no waiting with a time limit"
+)]
+fn wait_a_little() {
+    std::thread::sleep(LOCK_RETRY);
 }
 
 fn filled_temporary(target: &Path, folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
@@ -130,4 +162,20 @@ fn folder_of(path: &Path) -> PathBuf {
 fn name_of(path: &Path) -> String {
     path.file_name()
         .map_or_else(|| "file".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_editor_that_never_ends_does_not_hold_the_others_up_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("authorized_keys");
+        let held = EditLock::acquire(&path).unwrap();
+        let refused = EditLock::acquire_within(&path, LOCK_RETRY).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        EditLock::acquire_within(&path, LOCK_RETRY).unwrap();
+    }
 }
