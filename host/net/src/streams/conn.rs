@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -12,14 +12,15 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, StreamProtocol, core::transport::PortUse, swarm::ConnectionId};
 use peerup_model::PathKind;
-use peerup_paths::Candidate;
+use peerup_paths::{BudgetLeft, Candidate, CircuitBudget, LimitKind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::peer_stream::PeerStream;
 use super::{OpenStreamError, handle::Shared};
+use crate::snapshot::CircuitLimit;
 
-/// A connection counts as live for this long after the last answer: two ping intervals and some slack.
-const LIVE_WINDOW: Duration = Duration::from_secs(35);
+/// A connection counts as live for this long after the last answer: three probes of an idle one.
+const LIVE_WINDOW: Duration = Duration::from_secs(30);
 
 /// No answer or round trip recorded yet.
 const NEVER: u64 = u64::MAX;
@@ -44,11 +45,13 @@ pub struct Conn {
     pub(super) requests: mpsc::Sender<OpenRequest>,
     pub(super) superseded: AtomicBool,
     closed: AtomicBool,
+    suspect: AtomicBool,
     rtt_micros: AtomicU64,
     answered_millis: AtomicU64,
     streams: AtomicUsize,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    limit: OnceLock<CircuitLimit>,
 }
 
 impl Conn {
@@ -70,11 +73,13 @@ impl Conn {
             requests,
             superseded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
             rtt_micros: AtomicU64::new(NEVER),
             answered_millis: AtomicU64::new(NEVER),
             streams: AtomicUsize::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            limit: OnceLock::new(),
         }
     }
 
@@ -116,7 +121,7 @@ impl Conn {
         }
     }
 
-    /// When the peer last answered a ping; none before the first answer.
+    /// When the peer last answered: a ping, or any byte on a stream; none before the first answer.
     pub fn last_answer(&self) -> Option<Instant> {
         match self.answered_millis.load(Ordering::Relaxed) {
             NEVER => None,
@@ -158,11 +163,58 @@ impl Conn {
         self.superseded.load(Ordering::Relaxed)
     }
 
+    /// Whether a probe or a new stream on it is overdue: new streams take another path until it answers.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+
+    /// What the relay allows this circuit; none for a direct connection or where the relay said nothing.
+    pub fn limit(&self) -> Option<CircuitLimit> {
+        self.limit.get().copied()
+    }
+
+    /// What is left of the circuit; none where nothing limits it.
+    pub fn budget(&self) -> Option<BudgetLeft> {
+        let budget = self.circuit_budget()?;
+        Some(budget.left(self.bytes_in() + self.bytes_out(), Instant::now()))
+    }
+
+    /// Which limit of its relay the circuit has run into, if it looks like one.
+    pub fn exhausted_by(&self) -> Option<LimitKind> {
+        let budget = self.circuit_budget()?;
+        budget.exhausted_by(self.bytes_in() + self.bytes_out(), Instant::now())
+    }
+
+    fn circuit_budget(&self) -> Option<CircuitBudget> {
+        let limit = self.limit()?;
+        Some(CircuitBudget {
+            bytes: limit.bytes,
+            duration: limit.duration,
+            opened: self.opened,
+        })
+    }
+
+    pub(crate) fn set_limit(&self, limit: CircuitLimit) {
+        // A relay tells its limits once for each circuit.
+        let _ = self.limit.set(limit);
+    }
+
+    pub(crate) fn set_suspect(&self, suspect: bool) {
+        self.suspect.store(suspect, Ordering::Relaxed);
+    }
+
     pub(crate) fn note_answer(&self, rtt: Duration) {
         let micros = u64::try_from(rtt.as_micros()).unwrap_or(NEVER - 1);
         self.rtt_micros.store(micros, Ordering::Relaxed);
+        self.note_life();
+    }
+
+    fn note_life(&self) {
         let millis = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1);
         self.answered_millis.store(millis, Ordering::Relaxed);
+        if self.is_suspect() {
+            self.set_suspect(false);
+        }
     }
 
     pub(super) fn mark_closed(&self) {
@@ -171,6 +223,7 @@ impl Conn {
 
     pub(crate) fn count_in(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.note_life();
     }
 
     pub(crate) fn count_out(&self, bytes: usize) {
@@ -184,6 +237,7 @@ impl Conn {
             rtt: self.rtt(),
             opened: self.opened,
             live: self.is_live(),
+            suspect: self.is_suspect(),
         }
     }
 }
