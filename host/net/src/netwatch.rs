@@ -10,6 +10,10 @@ mod netlink;
 #[cfg(target_os = "linux")]
 mod proc;
 mod source;
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "nothing reads the state there yet")
+)]
 mod survey;
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};

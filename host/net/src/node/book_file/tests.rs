@@ -112,6 +112,25 @@ fn leaves_out_records_that_make_no_sense() {
 }
 
 #[test]
+fn bounds_what_a_file_may_bring_and_when() {
+    let peer = PeerId::random();
+    let records: Vec<_> = (1..=40)
+        .map(|port| {
+            format!("{{\"address\":\"/ip4/1.1.1.1/tcp/{port}\",\"source\":\"worked\",\"last_ok\":9000000000,\"last_seen\":9000000000}}")
+        })
+        .collect();
+    let text = format!(
+        "{{\"version\":1,\"peers\":{{\"{peer}\":[{}]}}}}",
+        records.join(",")
+    );
+    let entries = decode(text.as_bytes(), NOW).unwrap();
+    assert_eq!(entries.len(), ADDRESSES_PER_PEER);
+    for (_, entry) in entries {
+        assert_eq!((entry.last_ok, entry.last_seen), (Some(NOW), NOW));
+    }
+}
+
+#[test]
 fn refuses_what_is_no_book() {
     assert!(matches!(decode(b"", NOW), Err(DecodeError::Damaged(_))));
     assert!(matches!(
