@@ -8,6 +8,7 @@ mod address;
 mod config;
 mod error;
 mod gate;
+mod netwatch;
 mod node;
 mod observed;
 mod policy;
@@ -22,7 +23,8 @@ pub use address::path_of;
 pub use config::{NodeConfig, RelayAddress};
 pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
-pub use node::Node;
+pub use netwatch::{Gateway, Mac, NetEvent, NetState, NetWatch};
+pub use node::{AddressSource, KnownAddress, Node};
 pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub use snapshot::{

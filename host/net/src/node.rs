@@ -5,7 +5,13 @@
 
 mod actor;
 mod behaviour;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "nobody saves it or names networks yet")
+)]
 mod book;
+#[cfg_attr(not(test), expect(dead_code, reason = "nobody saves the book yet"))]
+mod book_file;
 mod command;
 mod describe;
 mod dial;
@@ -25,6 +31,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+pub use self::book::{AddressSource, KnownAddress};
 use self::{actor::NodeActor, command::NodeCommand};
 use crate::{
     config::{NodeConfig, RelayAddress},

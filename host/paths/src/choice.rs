@@ -25,40 +25,50 @@ pub struct Candidate<Id> {
     pub opened: Instant,
     /// Whether the peer answered on it lately.
     pub live: bool,
+    /// Whether a probe or the opening of a stream on it is overdue.
+    pub suspect: bool,
+}
+
+impl<Id> Candidate<Id> {
+    fn answers(&self) -> bool {
+        self.live && !self.suspect
+    }
 }
 
 /// Returns the connection that a new stream takes, or none if the policy allows none of them.
 ///
-/// Order: direct before relayed, answering before silent, then by transport (QUIC, TCP, WebSocket; TCP first where
-/// the round trip is under 2 ms), then the lowest round trip, then the oldest.
+/// The order is that of [`choose_all`].
 pub fn choose<Id: Copy>(candidates: &[Candidate<Id>], policy: PathPolicy) -> Option<Id> {
-    let local = candidates
-        .iter()
-        .filter(|candidate| !candidate.path.is_relayed())
-        .filter_map(|candidate| candidate.rtt)
-        .any(|rtt| rtt < LOCAL_ROUND_TRIP);
+    let local = is_local(candidates);
     candidates
         .iter()
         .filter(|candidate| policy.allows(candidate.path))
-        .min_by_key(|candidate| {
-            (
-                candidate.path.is_relayed(),
-                Reverse(candidate.live),
-                transport_rank(candidate.path, local),
-                candidate.rtt.unwrap_or(Duration::MAX),
-                candidate.opened,
-            )
-        })
+        .min_by_key(|candidate| rank(candidate, local))
         .map(|candidate| candidate.id)
 }
 
-/// Returns the relayed connections to close once their streams have ended, because a live direct one exists.
+/// Returns every connection that the policy allows, the best one first.
 ///
-/// Only those that are older than a live direct connection count: a circuit dialled later was asked for on purpose.
+/// Order: answering before silent, direct before relayed, then by transport (QUIC, TCP, WebSocket; TCP first where
+/// the round trip is under 2 ms), then the lowest round trip, then the oldest. So a direct path that fell silent
+/// loses to a relayed one that answers.
+pub fn choose_all<Id: Copy>(candidates: &[Candidate<Id>], policy: PathPolicy) -> Vec<Id> {
+    let local = is_local(candidates);
+    let mut allowed: Vec<_> = candidates
+        .iter()
+        .filter(|candidate| policy.allows(candidate.path))
+        .collect();
+    allowed.sort_by_key(|candidate| rank(candidate, local));
+    allowed.into_iter().map(|candidate| candidate.id).collect()
+}
+
+/// Returns the relayed connections to close once their streams have ended, because a direct one that answers exists.
+///
+/// Only those that are older than such a direct connection count: a circuit dialled later was asked for on purpose.
 pub fn superseded<Id: Copy>(candidates: &[Candidate<Id>]) -> Vec<Id> {
     let newest_direct = candidates
         .iter()
-        .filter(|candidate| candidate.live && !candidate.path.is_relayed())
+        .filter(|candidate| candidate.answers() && !candidate.path.is_relayed())
         .map(|candidate| candidate.opened)
         .max();
     let Some(newest_direct) = newest_direct else {
@@ -69,6 +79,24 @@ pub fn superseded<Id: Copy>(candidates: &[Candidate<Id>]) -> Vec<Id> {
         .filter(|candidate| candidate.path.is_relayed() && candidate.opened <= newest_direct)
         .map(|candidate| candidate.id)
         .collect()
+}
+
+fn is_local<Id>(candidates: &[Candidate<Id>]) -> bool {
+    candidates
+        .iter()
+        .filter(|candidate| !candidate.path.is_relayed())
+        .filter_map(|candidate| candidate.rtt)
+        .any(|rtt| rtt < LOCAL_ROUND_TRIP)
+}
+
+fn rank<Id>(candidate: &Candidate<Id>, local: bool) -> (Reverse<bool>, bool, u8, Duration, Instant) {
+    (
+        Reverse(candidate.answers()),
+        candidate.path.is_relayed(),
+        transport_rank(candidate.path, local),
+        candidate.rtt.unwrap_or(Duration::MAX),
+        candidate.opened,
+    )
 }
 
 fn transport_rank(path: PathKind, local: bool) -> u8 {
@@ -97,6 +125,7 @@ mod tests {
             rtt: Some(rtt),
             opened: Instant::now(),
             live: true,
+            suspect: false,
         }
     }
 
@@ -140,6 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_direct_path_loses_to_a_relay_that_answers() {
+        let mut all = [candidate(1, QUIC, NEAR), candidate(2, relayed(), FAR)];
+        all[0].suspect = true;
+        assert_eq!(choose_all(&all, PathPolicy::PreferDirect), vec![2, 1]);
+        assert_eq!(choose(&all, PathPolicy::DirectOnly), Some(1));
+        all[1].live = false;
+        assert_eq!(choose_all(&all, PathPolicy::PreferDirect), vec![1, 2]);
+        all[1].opened = all[0].opened;
+        assert_eq!(superseded(&all), Vec::<u32>::new());
+    }
+
+    #[test]
     fn a_circuit_is_superseded_by_a_later_direct_path_only() {
         let circuit = candidate(1, relayed(), FAR);
         let mut direct = candidate(2, TCP, FAR);
@@ -155,15 +196,16 @@ mod tests {
     proptest! {
         #[test]
         fn the_choice_obeys_the_policy_and_misses_nothing(
-            kinds in proptest::collection::vec((0_u8..4, any::<bool>(), 0_u64..100), 0..8),
+            kinds in proptest::collection::vec((0_u8..4, any::<bool>(), any::<bool>(), 0_u64..100), 0..8),
             policy in 0_u8..3,
         ) {
             let policy = [PathPolicy::PreferDirect, PathPolicy::DirectOnly, PathPolicy::RelayOnly][usize::from(policy)];
             let all: Vec<_> = kinds
                 .iter()
                 .enumerate()
-                .map(|(id, (kind, live, rtt))| Candidate {
+                .map(|(id, (kind, live, suspect, rtt))| Candidate {
                     live: *live,
+                    suspect: *suspect,
                     ..candidate(
                         id as u32,
                         [QUIC, TCP, WS, relayed()][usize::from(*kind)],
@@ -177,6 +219,11 @@ mod tests {
             if let Some(id) = chosen {
                 prop_assert!(policy.allows(all[id as usize].path));
             }
+            let order = choose_all(&all, policy);
+            prop_assert_eq!(order.first().copied(), chosen);
+            prop_assert_eq!(order.len(), all.iter().filter(|one| policy.allows(one.path)).count());
+            let answers = order.iter().map(|id| all[*id as usize].answers());
+            prop_assert!(answers.is_sorted_by(|a, b| a >= b), "a silent one before one that answers");
         }
     }
 }

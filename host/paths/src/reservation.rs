@@ -145,6 +145,27 @@ impl<Listener: PartialEq, R: Rng> Reservation<Listener, R> {
         }
     }
 
+    /// Takes a change of the network: no waiting for what failed in the old one.
+    ///
+    /// A waiting machine tries at once, a dial starts over. A reservation stays until a probe or the connection
+    /// itself says that it is gone.
+    pub fn handle_network_change(&mut self, now: Instant) {
+        self.backoff.reset();
+        if matches!(self.state, State::Waiting { .. } | State::Connecting { .. }) {
+            self.commands.clear();
+            self.attempt(now);
+        }
+    }
+
+    /// Forgets all failures; a waiting machine tries at once.
+    pub fn reset(&mut self, now: Instant) {
+        self.backoff.reset();
+        self.last_failure = None;
+        if matches!(self.state, State::Waiting { .. }) {
+            self.attempt(now);
+        }
+    }
+
     /// Acts on the passing of time. Calling it early does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {

@@ -32,7 +32,7 @@ use tokio::{
 
 use super::{
     behaviour::{NodeBehaviour, NodeBehaviourEvent},
-    book::Book,
+    book::{AddressSource, Book, unix_now},
     command::NodeCommand,
     describe,
     dial::{DialContext, Dials},
@@ -252,7 +252,7 @@ impl NodeActor {
             NodeCommand::Close { connection } => {
                 self.swarm.close_connection(connection);
             }
-            NodeCommand::AddAddress { peer, address } => self.book.give(peer, &address),
+            NodeCommand::AddAddress { peer, address } => self.book.give(peer, &address, unix_now()),
             NodeCommand::SetRelays { relays } => {
                 for gone in self.relays.set(relays, Instant::now()) {
                     let _ = self.swarm.disconnect_peer_id(gone);
@@ -370,7 +370,7 @@ impl NodeActor {
             if let ConnectedPoint::Dialer { address, .. } = endpoint
                 && matches!(self.policy.role(&peer), Some(Role::Member(_)))
             {
-                self.book.learn(peer, address);
+                self.book.learn(peer, address, AddressSource::Worked, unix_now());
             }
         }
         self.tidy(&peer);
@@ -425,7 +425,7 @@ impl NodeActor {
             .connections(&peer)
             .iter()
             .any(|conn| !conn.path().is_relayed());
-        let addresses = self.book.direct(&peer);
+        let addresses = self.book.direct(&peer, unix_now());
         if direct || addresses.is_empty() {
             return;
         }
@@ -504,7 +504,7 @@ impl NodeActor {
         match self.policy.role(&peer) {
             Some(Role::Member(_)) => {
                 for address in info.listen_addrs.iter().take(MAX_IDENTIFY_ADDRESSES) {
-                    self.book.learn(peer, address);
+                    self.book.learn(peer, address, AddressSource::Told, unix_now());
                 }
                 self.try_direct(peer);
             }

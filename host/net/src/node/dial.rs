@@ -20,7 +20,11 @@ use libp2p::{
 use peerup_model::{PathKind, PathPolicy};
 use tokio::sync::oneshot;
 
-use super::{behaviour::NodeBehaviour, book::Book, relays::Relays};
+use super::{
+    behaviour::NodeBehaviour,
+    book::{Book, unix_now},
+    relays::Relays,
+};
 use crate::{
     address::circuit_on,
     error::{OpenError, RelayRefusal, relay_refusal, root_cause},
@@ -221,7 +225,7 @@ impl Job {
 
     fn start_direct(&mut self, peer: PeerId, cx: &mut DialContext<'_>) {
         self.direct_started = true;
-        let mut addresses = cx.book.direct(&peer);
+        let mut addresses = cx.book.direct(&peer, unix_now());
         let as_relay = cx.relays.addresses().find(|(relay, _)| *relay == peer);
         for address in as_relay.into_iter().flat_map(|(_, addresses)| addresses) {
             if !addresses.contains(address) {
@@ -247,7 +251,7 @@ impl Job {
             .addresses()
             .map(|(relay, addresses)| (relay, addresses.to_vec()))
             .collect();
-        for (relay, address) in cx.book.relays(&peer) {
+        for (relay, address) in cx.book.relays(&peer, unix_now()) {
             match routes.iter_mut().find(|(known, _)| *known == relay) {
                 Some((_, addresses)) => addresses.push(address),
                 None => routes.push((relay, vec![address])),
