@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use peerup_paths::{Stage, Upgrade};
+use peerup_model::PathPolicy;
+use peerup_paths::{Candidate, Stage, Upgrade, choose_all};
 
 use crate::world::{End, PEERS, RELAYS, Sim, Wire};
 
@@ -54,7 +55,8 @@ impl Patience {
 
 impl Sim {
     pub(crate) fn check(&mut self) {
-        let is_calm = self.conns.values().all(|conn| conn.wire == Wire::Answers);
+        let is_calm = self.conns.values().all(|conn| conn.wire == Wire::Answers)
+            && !self.conns.keys().any(|id| self.liveness.is_suspect(id));
         if !is_calm || self.patience.last_trouble.is_none() {
             self.patience.last_trouble = Some(self.now);
         }
@@ -62,8 +64,9 @@ impl Sim {
             self.check_reservation(relay);
         }
         for peer in 0..PEERS {
-            self.check_upgrade(peer);
-            self.check_choice(peer);
+            let candidates = self.candidates(peer);
+            self.check_upgrade(peer, &candidates);
+            self.check_choice(&candidates);
         }
         self.check_silence();
         self.check_timers();
@@ -108,10 +111,10 @@ impl Sim {
         }
     }
 
-    fn check_upgrade(&mut self, peer: usize) {
+    fn check_upgrade(&mut self, peer: usize, candidates: &[Candidate<u64>]) {
         let patience = &self.patience;
         let (due, soon) = (patience.direct_due[peer], patience.direct_soon[peer]);
-        if !self.upgrade_is_possible(peer) {
+        if !self.upgrade_is_possible(peer, candidates) {
             self.patience.direct_due[peer] = None;
             self.patience.direct_soon[peer] = None;
             return;
@@ -134,8 +137,8 @@ impl Sim {
     }
 
     /// New streams never take a path that is known to be silent while another one answers.
-    fn check_choice(&self, peer: usize) {
-        let order = self.best(peer);
+    fn check_choice(&self, candidates: &[Candidate<u64>]) {
+        let order = choose_all(candidates, PathPolicy::PreferDirect);
         let suspects = order.iter().map(|id| self.liveness.is_suspect(id));
         assert!(suspects.is_sorted(), "a silent path first");
     }

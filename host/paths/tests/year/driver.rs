@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use peerup_model::{PathKind, PathPolicy, Transport};
+use peerup_model::{PathKind, Transport};
 use peerup_paths::{
     Candidate, CircuitBudget, Command, LimitKind, LivenessCommand, RelayView, Reservation, Stage,
-    UpgradeCommand, choose_all, hold, superseded,
+    UpgradeCommand, hold, superseded,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::world::{Conn, End, Event, HELD, PEERS, RELAYS, Sim, Slot, Wire};
 
-const TRIP: Duration = Duration::from_millis(50);
+pub(crate) const TRIP: Duration = Duration::from_millis(50);
 const REDIAL: Duration = Duration::from_secs(5);
 
 impl Sim {
@@ -178,7 +178,9 @@ impl Sim {
                     _ => {}
                 },
                 LivenessCommand::Close(id) => {
-                    assert_ne!(self.conns[&id].wire, Wire::Answers, "closes one that answers");
+                    let conn = &self.conns[&id];
+                    let is_back = conn.wire == Wire::Answers && self.now > conn.answers_since + TRIP;
+                    assert!(!is_back, "closes one that answers");
                     self.seen.closed_silent += 1;
                     self.close(id, "no answer");
                 }
@@ -294,6 +296,7 @@ impl Sim {
                 end,
                 wire: Wire::Answers,
                 opened: self.now,
+                answers_since: self.now,
                 budget,
                 used: 0,
             },
@@ -448,10 +451,6 @@ impl Sim {
             .collect()
     }
 
-    pub(crate) fn best(&self, peer: usize) -> Vec<u64> {
-        choose_all(&self.candidates(peer), PathPolicy::PreferDirect)
-    }
-
     pub(crate) fn stage(&self, relay: usize) -> Option<Stage> {
         self.slots[relay].as_ref().map(|slot| slot.machine.stage())
     }
@@ -471,8 +470,7 @@ impl Sim {
     }
 
     /// Whether a direct path could be had right now, and the node has what it needs to find it.
-    pub(crate) fn upgrade_is_possible(&self, peer: usize) -> bool {
-        let candidates = self.candidates(peer);
+    pub(crate) fn upgrade_is_possible(&self, peer: usize, candidates: &[Candidate<u64>]) -> bool {
         self.direct_works(peer)
             && self.peers[peer].wanted
             && candidates.iter().all(|one| one.path.is_relayed())

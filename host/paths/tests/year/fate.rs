@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use crate::world::{End, Event, PEERS, RELAYS, Sim, Wire};
+use crate::{
+    driver::TRIP,
+    world::{End, Event, PEERS, RELAYS, Sim, Wire},
+};
 
 impl Sim {
     pub(crate) fn fate(&mut self) {
         self.seen.fates += 1;
         self.patience.triggers += 1;
+        self.patience.last_trouble = Some(self.now);
         match self.some_of(14) {
             0 | 1 => self.relay_dies(),
             2 => self.relay_refuses(),
@@ -22,9 +26,9 @@ impl Sim {
             _ => self.policy_changes(),
         }
         let pause = if self.chance(0.4) {
-            self.some_time(0.1, 20.0)
+            self.some_time(0.1, 10.0)
         } else {
-            self.some_time(60.0, 6.0 * 3600.0)
+            self.some_time(60.0, 24.0 * 3600.0)
         };
         self.schedule(pause, Event::Fate);
     }
@@ -140,14 +144,21 @@ impl Sim {
         self.online = true;
         let is_same = network == self.network;
         self.network = network;
-        for conn in self.conns.values_mut() {
+        let mut back = Vec::new();
+        for (id, conn) in &mut self.conns {
             if let Wire::Offline { since } = conn.wire {
-                conn.wire = if is_same {
-                    Wire::Answers
+                if is_same {
+                    conn.wire = Wire::Answers;
+                    conn.answers_since = self.now;
+                    back.push(*id);
                 } else {
-                    Wire::Silent { since }
-                };
+                    conn.wire = Wire::Silent { since };
+                }
             }
+        }
+        // What was lost meanwhile is sent again.
+        for id in back {
+            self.schedule(TRIP, Event::Answer(id));
         }
         if self.chance(0.3) {
             self.detector.handle_tentative(self.now);

@@ -80,6 +80,8 @@ pub(crate) struct Conn {
     pub(crate) end: End,
     pub(crate) wire: Wire,
     pub(crate) opened: Instant,
+    /// Since when it answers.
+    pub(crate) answers_since: Instant,
     pub(crate) budget: Option<CircuitBudget>,
     pub(crate) used: u64,
 }
@@ -213,28 +215,24 @@ impl Sim {
         self.check();
     }
 
-    /// Where nothing is wrong, hours of probes and answers are one answer: half a minute of them is played in full.
+    /// Where nothing has been wrong for a while, other traffic makes probes needless: hours of them are not played.
     fn skip_quiet_time(&mut self) {
-        const PLAYED: Duration = Duration::from_secs(30);
-        if self.conns.values().any(|conn| conn.wire != Wire::Answers) {
-            return;
-        }
-        if self.conns.keys().any(|id| self.liveness.is_suspect(id)) {
+        const PLAYED: Duration = Duration::from_secs(15);
+        if self.now < self.patience.last_trouble.unwrap_or(self.start) + PLAYED {
             return;
         }
         let event = self.queue.peek().map(|Reverse((at, ..))| *at);
         let Some(next) = event.into_iter().chain(self.other_timers()).min() else {
             return;
         };
-        let calm_since = self.patience.last_trouble.unwrap_or(self.start);
-        if next < self.now + PLAYED || self.now < calm_since + PLAYED {
+        if self.liveness.poll_timeout().is_none_or(|due| due > next) {
             return;
         }
-        self.now = next - Duration::from_secs(1);
-        let ids: Vec<_> = self.conns.keys().copied().collect();
-        for id in ids {
-            self.liveness.handle_answer(id, self.now);
+        self.now = self.now.max(next - Duration::from_millis(1));
+        for id in self.conns.keys() {
+            self.liveness.handle_answer(*id, self.now);
         }
+        self.liveness.handle_timeout(self.now);
     }
 
     fn timers(&self) -> impl Iterator<Item = Instant> {
