@@ -64,10 +64,14 @@ impl Sim {
             self.check_reservation(relay);
         }
         for peer in 0..PEERS {
-            let candidates = self.candidates(peer);
-            self.check_upgrade(peer, &candidates);
-            self.check_choice(&candidates);
+            if self.paths_moved {
+                let candidates = self.candidates(peer);
+                self.check_choice(&candidates);
+                self.expect_upgrade(peer, &candidates);
+            }
+            self.check_upgrade(peer);
         }
+        self.paths_moved = false;
         self.check_silence();
         self.check_timers();
         self.check_hour();
@@ -111,28 +115,22 @@ impl Sim {
         }
     }
 
-    fn check_upgrade(&mut self, peer: usize, candidates: &[Candidate<u64>]) {
-        let patience = &self.patience;
-        let (due, soon) = (patience.direct_due[peer], patience.direct_soon[peer]);
-        if !self.upgrade_is_possible(peer, candidates) {
+    fn expect_upgrade(&mut self, peer: usize, candidates: &[Candidate<u64>]) {
+        if self.upgrade_is_possible(peer, candidates) {
+            self.patience.direct_due[peer].get_or_insert(self.now);
+        } else {
             self.patience.direct_due[peer] = None;
             self.patience.direct_soon[peer] = None;
-            return;
         }
-        self.patience.direct_due[peer] = Some(due.unwrap_or(self.now));
-        if let Some(since) = due {
-            assert!(
-                self.now <= since + DIRECT_WITHIN,
-                "peer {peer} could be direct for {:?}",
-                self.now - since
-            );
-        }
-        if let Some(since) = soon {
-            assert!(
-                self.now <= since + DIRECT_SOON,
-                "peer {peer} was to be direct soon: {:?}",
-                self.now - since
-            );
+    }
+
+    fn check_upgrade(&self, peer: usize) {
+        let (due, soon) = (self.patience.direct_due[peer], self.patience.direct_soon[peer]);
+        for (since, bound) in [(due, DIRECT_WITHIN), (soon, DIRECT_SOON)] {
+            if let Some(since) = since {
+                let waited = self.now - since;
+                assert!(waited <= bound, "peer {peer} could be direct for {waited:?}");
+            }
         }
     }
 

@@ -16,11 +16,21 @@ const REDIAL: Duration = Duration::from_secs(5);
 
 impl Sim {
     pub(crate) fn handle(&mut self, event: Event) {
+        // Those that change a connection say so themselves.
+        self.paths_moved |= !matches!(
+            event,
+            Event::Answer(_)
+                | Event::DialEnd { .. }
+                | Event::ReserveEnd { .. }
+                | Event::Redial(_)
+                | Event::Rehold
+        );
         match event {
             Event::DialEnd { relay, generation } => self.dial_end(relay, generation),
             Event::ReserveEnd { relay, listener } => self.reserve_end(relay, listener),
             Event::Answer(id) => {
                 if self.conns.get(&id).is_some_and(|conn| conn.wire == Wire::Answers) {
+                    self.paths_moved |= self.liveness.is_suspect(&id);
                     self.liveness.handle_answer(id, self.now);
                 }
             }
@@ -47,7 +57,11 @@ impl Sim {
                 );
             }
             Event::NetworkUp { network } => self.network_comes(network),
-            Event::ReadClock => self.read_clock(),
+            Event::ReadClock => {
+                self.schedule(Duration::from_secs(1800), Event::ReadClock);
+                self.read_clock();
+            }
+            Event::WakeUp => self.read_clock(),
             Event::Rehold => self.rehold_due = false,
         }
     }
@@ -74,7 +88,9 @@ impl Sim {
         for _ in 0..100 {
             self.rehold();
             let carried_out = self.carry_out();
-            self.tell_paths();
+            if self.paths_moved {
+                self.tell_paths();
+            }
             if !carried_out {
                 return;
             }
@@ -88,11 +104,11 @@ impl Sim {
         if self.detector.handle_clock(self.now, boot, boot + self.wall_shift) {
             self.network_changed();
         }
-        self.schedule(Duration::from_secs(1800), Event::ReadClock);
     }
 
     fn network_changed(&mut self) {
         self.seen.network_changes += 1;
+        self.paths_moved = true;
         self.patience.triggers += 1;
         self.liveness.probe_all(self.now);
         self.backoffs.reset_all();
@@ -171,6 +187,7 @@ impl Sim {
         while let Some(command) = self.liveness.next_command() {
             any = true;
             self.patience.liveness_commands += 1;
+            self.paths_moved = true;
             match command {
                 LivenessCommand::Probe(id) => match self.conns[&id].wire {
                     Wire::Answers => self.schedule(TRIP, Event::Answer(id)),
@@ -279,6 +296,7 @@ impl Sim {
     }
 
     fn open(&mut self, end: End) -> u64 {
+        self.paths_moved = true;
         self.counter += 1;
         let id = self.counter;
         let limited = matches!(end, End::Circuit { .. }) && self.chance(0.5);
@@ -309,6 +327,7 @@ impl Sim {
         let Some(conn) = self.conns.remove(&id) else {
             return;
         };
+        self.paths_moved = true;
         self.patience.triggers += 1;
         self.liveness.remove(&id);
         let End::Relay(relay) = conn.end else {

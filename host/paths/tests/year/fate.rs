@@ -28,7 +28,7 @@ impl Sim {
         let pause = if self.chance(0.4) {
             self.some_time(0.1, 10.0)
         } else {
-            self.some_time(60.0, 24.0 * 3600.0)
+            self.some_time(60.0, 48.0 * 3600.0)
         };
         self.schedule(pause, Event::Fate);
     }
@@ -176,7 +176,7 @@ impl Sim {
             }
         }
         let until_read = self.some_time(0.01, 1.0);
-        self.schedule(until_read, Event::ReadClock);
+        self.schedule(until_read, Event::WakeUp);
     }
 
     fn clock_is_set(&mut self) {

@@ -47,6 +47,7 @@ pub(crate) enum Event {
         network: u32,
     },
     ReadClock,
+    WakeUp,
     Rehold,
 }
 
@@ -143,6 +144,8 @@ pub(crate) struct Sim {
     pub(crate) backoffs: AddressBackoffs<usize>,
     pub(crate) detector: ChangeDetector,
     pub(crate) rehold_due: bool,
+    /// Whether a path may be another one than before this step.
+    pub(crate) paths_moved: bool,
     pub(crate) relay_id: PeerId,
     // The test.
     pub(crate) patience: Patience,
@@ -183,6 +186,7 @@ impl Sim {
             backoffs: AddressBackoffs::new(),
             detector: ChangeDetector::new(),
             rehold_due: false,
+            paths_moved: true,
             relay_id: PeerId::random(),
             patience: Patience::default(),
             seen: Seen::default(),
