@@ -1,5 +1,9 @@
 //! The path message: what is written is read, what is wrong is refused or left out, and nothing exceeds its bounds.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
 
 use multiaddr::Multiaddr;
 use peerup_paths::{

@@ -1,5 +1,9 @@
 //! NAT verdicts from what relays observe.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
 
 use std::{
     net::IpAddr,

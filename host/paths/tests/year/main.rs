@@ -3,7 +3,12 @@
 //!
 //! Time is a number that jumps from event to event. `fate.rs` breaks things, `driver.rs` does what the swarm loop
 //! does, `checks.rs` says what must hold.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
 
 mod checks;
 mod driver;
