@@ -16,6 +16,9 @@ const SPARE: usize = 2;
 const FAILING: u32 = 2;
 /// After this long a failing relay is as good as an unknown one.
 const FORGIVE_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How long failing relays keep their turn: changing over at each failure would start each one's backoff over, and
+/// two dead relays would be dialled without a pause.
+const TURN: Duration = Duration::from_secs(30);
 /// The weight of one new round trip: an eighth, as TCP does it.
 const RTT_WEIGHT: u32 = 8;
 
@@ -80,6 +83,14 @@ impl RelayHealth {
         self.last_success
     }
 
+    /// How many turns ago it failed last.
+    fn turns_waited(&self, now: Instant) -> u64 {
+        let waited = self
+            .last_failure
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        waited.as_secs() / TURN.as_secs()
+    }
+
     /// Whether another relay should be tried instead: two failures in a row, the last within five minutes.
     pub fn is_failing(&self, now: Instant) -> bool {
         self.failures >= FAILING
@@ -105,7 +116,8 @@ pub struct RelayView<Id> {
 /// Returns the relays on which to hold a reservation, or to keep trying for one, the best first.
 ///
 /// Those that hold one and work stay. Then come those that do not fail, in the configured order, then by round
-/// trip. Failing ones fill what is left, the one whose failure is oldest first, so that each gets its turn. Never
+/// trip. Failing ones fill what is left, those first that have waited longest in steps of 30 s, so that each gets its
+/// turn. The caller asks again at every failure and at least every 30 s while one fails. Never
 /// fewer than `max` are returned, as far as there are so many; while every relay fails, two more are tried.
 pub fn hold<Id: Copy>(relays: &[RelayView<Id>], max: usize, now: Instant) -> Vec<Id> {
     let none_works = relays.iter().all(|relay| relay.health.is_failing(now));
@@ -120,8 +132,12 @@ pub fn hold<Id: Copy>(relays: &[RelayView<Id>], max: usize, now: Instant) -> Vec
         (
             failing,
             Reverse(relay.held),
-            // Empty for those that do not fail: what once failed says nothing about them any more.
-            relay.health.last_failure.filter(|_| failing),
+            // Zero for those that do not fail: what once failed says nothing about them any more.
+            Reverse(if failing {
+                relay.health.turns_waited(now)
+            } else {
+                0
+            }),
             relay.order,
             relay.health.rtt.unwrap_or(Duration::MAX),
         )
@@ -203,8 +219,8 @@ mod tests {
         let now = Instant::now();
         let mut all: Vec<_> = (1..=8).map(|id| failing(relay(id), now)).collect();
         let mut tried = Vec::new();
-        for round in 1..=3 {
-            let later = now + Duration::from_secs(round);
+        for round in 1..=2 {
+            let later = now + TURN * round;
             for id in hold(&all, MAX_HELD, later) {
                 tried.push(id);
                 all[id as usize - 1].health.handle_failure(later);
@@ -213,6 +229,22 @@ mod tests {
         tried.sort_unstable();
         tried.dedup();
         assert_eq!(tried, (1..=8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn failing_relays_do_not_take_turns_at_each_failure() {
+        let now = Instant::now();
+        let mut all: Vec<_> = (1..=2).map(|id| failing(relay(id), now)).collect();
+        all.push(RelayView {
+            held: true,
+            ..relay(3)
+        });
+        for second in 1..30 {
+            let later = now + Duration::from_secs(second);
+            assert_eq!(hold(&all, 2, later), vec![3, 1]);
+            all[0].health.handle_failure(later);
+        }
+        assert_eq!(hold(&all, 2, now + TURN), vec![3, 2]);
     }
 
     proptest! {

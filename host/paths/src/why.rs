@@ -352,7 +352,7 @@ impl Situation {
             self.forward_a_port()
         } else {
             format!(
-                "no port can be forwarded behind a provider's NAT: {}, get IPv6 on both sides, or stay on the relay",
+                "{}; behind the provider's NAT itself none can be forwarded, only IPv6 on both sides helps",
                 self.forward_a_port()
             )
         };

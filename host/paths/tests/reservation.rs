@@ -76,6 +76,11 @@ impl World {
             _ => {
                 self.now += Duration::from_millis(rng.random_range(1..8_000));
                 machine.handle_timeout(self.now);
+                if rng.random_bool(0.1) {
+                    machine.handle_network_change(self.now);
+                } else if rng.random_bool(0.1) {
+                    machine.reset(self.now);
+                }
             }
         }
     }
@@ -168,4 +173,63 @@ fn a_lost_relay_is_tried_again_within_a_second_and_a_bit() {
     machine.handle_disconnected("reset by peer", now);
     assert_eq!(machine.last_failure(), Some("reset by peer"));
     assert!(machine.poll_timeout().unwrap() <= now + Duration::from_millis(1_250));
+}
+
+/// Fails until the waiting time is at its cap.
+fn failed_often(now: Instant) -> Machine {
+    let mut machine = machine(now);
+    for _ in 0..6 {
+        machine.handle_timeout(machine.poll_timeout().unwrap());
+        machine.handle_connect_failed("refused", now);
+        assert_eq!(machine.next_command(), None);
+    }
+    assert!(machine.poll_timeout().unwrap() > now + Duration::from_secs(5));
+    machine
+}
+
+#[test]
+fn a_change_of_the_network_ends_the_waiting() {
+    let now = Instant::now();
+    let mut machine = failed_often(now);
+    machine.handle_network_change(now);
+    assert_eq!(machine.next_command(), Some(Command::Connect));
+    machine.handle_network_change(now + Duration::from_secs(1));
+    assert_eq!(
+        machine.next_command(),
+        Some(Command::Connect),
+        "the dial starts over"
+    );
+    machine.handle_connect_failed("refused", now);
+    assert!(
+        machine.poll_timeout().unwrap() <= now + Duration::from_millis(1_250),
+        "backoff reset"
+    );
+}
+
+#[test]
+fn a_change_of_the_network_leaves_a_reservation_alone() {
+    let now = Instant::now();
+    let mut machine = machine(now);
+    machine.handle_timeout(now);
+    machine.handle_connected(now);
+    while machine.next_command().is_some() {}
+    machine.handle_listener_opened(1);
+    machine.handle_network_change(now);
+    assert_eq!(
+        (machine.stage(), machine.next_command()),
+        (Stage::Requesting, None)
+    );
+    machine.handle_reserved(now);
+    machine.handle_network_change(now);
+    machine.reset(now);
+    assert_eq!((machine.stage(), machine.next_command()), (Stage::Reserved, None));
+}
+
+#[test]
+fn a_reset_forgets_the_failures() {
+    let now = Instant::now();
+    let mut machine = failed_often(now);
+    machine.reset(now);
+    assert_eq!(machine.next_command(), Some(Command::Connect));
+    assert_eq!(machine.last_failure(), None);
 }
