@@ -9,6 +9,7 @@ mod book;
 mod command;
 mod describe;
 mod dial;
+mod discovery;
 mod listen;
 mod relays;
 
