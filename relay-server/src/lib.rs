@@ -1,19 +1,21 @@
 //! A self-hosted circuit relay with admission.
 //!
 //! `server` runs a relay and is what tests and the demo start in their own process; `command` is the
-//! command line around it. What the relay decides lies in pure modules: `lease`, `admission`, `limits`.
+//! command line around it. What the relay decides lies in pure modules: `lease`, `admission`, `limits`, `records`.
 
 mod address;
 mod admission;
 mod admit;
 mod arguments;
 mod command;
+mod dial_guard;
 mod guard;
 mod lease;
 mod limits;
 mod membership;
 mod qr;
 mod quiet;
+mod records;
 mod rules;
 mod server;
 mod swarm;

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{PeerId, Swarm, TransportError, ping};
+use libp2p::{PeerId, Swarm, TransportError, kad, ping};
 use multiaddr::Multiaddr;
 use peerup_config::RelayConfig;
 use peerup_model::ADMIT_PROTOCOL;
 use peerup_net::{Audience, InboundStream, ProtocolTable, StreamLimits, Streams};
-use peerup_trust::{IdentityError, KeyFileError, load_identity};
+use peerup_trust::{IdentityError, KeyFileError, Role, load_identity};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -26,6 +27,7 @@ use crate::address;
 use crate::admit::answer_admit;
 use crate::membership::Membership;
 use crate::quiet::Quiet;
+use crate::records;
 use crate::swarm::{Behaviour, BehaviourEvent, build};
 use crate::watch::{FileStamp, watch_file};
 
@@ -368,6 +370,17 @@ impl RelayActor {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.handle_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => tracing::debug!(?event, "relay"),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::InboundRequest {
+                request:
+                    kad::InboundRequest::PutRecord {
+                        source,
+                        record: Some(record),
+                        ..
+                    },
+            })) => self.handle_record(source, record),
+            SwarmEvent::Behaviour(BehaviourEvent::Autonat(event)) => {
+                tracing::debug!(peer = %event.client, address = %event.tested_addr, result = ?event.result, "dialled back");
+            }
             SwarmEvent::NewListenAddr { address, .. } if self.own_addresses && worth_announcing(&address) => {
                 tracing::info!(%address, "listening");
                 self.swarm.add_external_address(address);
@@ -407,6 +420,19 @@ impl RelayActor {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A peer sends what others are to know of its addresses. It is told nothing of a refusal: libp2p has answered.
+    fn handle_record(&mut self, source: PeerId, record: kad::Record) {
+        if !matches!(self.membership.policy().role(&source), Some(Role::Member(_))) {
+            return;
+        }
+        let now = (std::time::Instant::now(), Timestamp::now());
+        let store = self.swarm.behaviour_mut().kad.store_mut();
+        match records::keep(store, source, record, now) {
+            Ok(()) => tracing::debug!(peer = %source, "keeps the addresses of a peer"),
+            Err(refused) => tracing::debug!(peer = %source, "does not keep a record: {refused}"),
         }
     }
 

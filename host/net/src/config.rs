@@ -15,6 +15,40 @@ pub struct RelayAddress {
     pub addresses: Vec<Multiaddr>,
 }
 
+/// Which ways a node has to find peers, and to learn how it can be reached. All are on unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiscoveryConfig {
+    /// Whether to find peers on the local network by multicast, which tells everybody there the node's peer id.
+    pub mdns: bool,
+    /// Whether to keep the node's addresses, sealed, with its relays, and to look up those of peers.
+    pub dht: bool,
+    /// Whether to ask the router to let connections in.
+    pub upnp: bool,
+    /// Whether to ask relays to dial back, so that the node knows which of its addresses are reachable.
+    pub autonat: bool,
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        Self {
+            mdns: true,
+            dht: true,
+            upnp: true,
+            autonat: true,
+        }
+    }
+}
+
+impl DiscoveryConfig {
+    /// Nothing but addresses that are given: for tests, and for commands that run for a moment.
+    pub const OFF: Self = Self {
+        mdns: false,
+        dht: false,
+        upnp: false,
+        autonat: false,
+    };
+}
+
 /// How to start a node.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -33,6 +67,8 @@ pub struct NodeConfig {
     pub agent: String,
     /// Bounds on inbound streams.
     pub limits: StreamLimits,
+    /// Ways to find peers and to be found.
+    pub discovery: DiscoveryConfig,
 }
 
 impl NodeConfig {
@@ -47,6 +83,7 @@ impl NodeConfig {
             reserve: true,
             agent: format!("{}{}", peerup_model::AGENT_PREFIX, env!("CARGO_PKG_VERSION")),
             limits: StreamLimits::default(),
+            discovery: DiscoveryConfig::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! such as a relay. [`PolicyHandle`] says who may do what, [`ProtocolTable`] what is served.
 
 mod address;
+mod autonat;
 mod config;
 mod error;
 mod gate;
@@ -19,8 +20,8 @@ mod transport;
 mod wakers;
 mod warm;
 
-pub use address::path_of;
-pub use config::{NodeConfig, RelayAddress};
+pub use address::{is_public_ip, path_of};
+pub use config::{DiscoveryConfig, NodeConfig, RelayAddress};
 pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
 pub use netwatch::{Gateway, Mac, NetEvent, NetState, NetWatch};

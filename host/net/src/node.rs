@@ -15,6 +15,7 @@ mod book_file;
 mod command;
 mod describe;
 mod dial;
+mod discovery;
 mod listen;
 mod relays;
 

@@ -2,12 +2,17 @@
 //!
 //! Each must return for any input, and checks that what was read is written back the same.
 
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
 use crate::{
     admit::{AdmitRequest, AdmitResponse},
     authorized_keys::AuthorizedKeys,
     frame::{FrameDecoder, encode_frame},
+    identity,
     invite::Invite,
     pairing::Message,
+    record::{self, AddressRecord},
 };
 
 /// Reads an invite code; one that holds is read again from its own text.
@@ -56,6 +61,18 @@ pub fn admit_frames(data: &[u8]) {
             assert_eq!(response.encode(), payload);
         }
     }
+}
+
+/// Opens an address record, and reads what would be inside of one.
+pub fn address_record(data: &[u8]) {
+    // The owner of the samples in the corpus, and a moment at which they hold.
+    let peer = identity::keypair_from_seed(Zeroizing::new([7; 32]))
+        .public()
+        .to_peer_id();
+    if let Ok(record) = AddressRecord::open(&peer, data, Timestamp::constant(1_800_000_000, 0)) {
+        assert_eq!(record.peer, peer);
+    }
+    record::read_and_write(data);
 }
 
 /// Cuts a stream into payloads, up to the first frame that does not hold.

@@ -15,6 +15,7 @@ mod pairing;
 mod peer_text;
 mod policy;
 mod random;
+mod record;
 mod text;
 mod token;
 
@@ -39,4 +40,7 @@ pub use pairing::{Inviter, InviterAwaitingAck, Joiner, Paired, PairingError, Ref
 pub use peer_text::{PeerIdError, ed25519_key_of, parse_peer_id, peer_of_key};
 pub use policy::{Access, AccessPolicy, Role};
 pub use random::{RandomError, fresh_nonce};
+pub use record::{
+    AddressRecord, MAX_RECORD, MAX_RECORD_ADDRESS, MAX_RECORD_ADDRESSES, RECORD_TTL, RecordError, record_key,
+};
 pub use token::{TOKEN_BYTES, Token};

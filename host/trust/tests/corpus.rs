@@ -36,3 +36,8 @@ fn the_corpus_of_pairing_frames_holds() {
 fn the_corpus_of_admission_frames_holds() {
     replay("admit_frames", fuzzing::admit_frames);
 }
+
+#[test]
+fn the_corpus_of_address_records_holds() {
+    replay("address_record", fuzzing::address_record);
+}

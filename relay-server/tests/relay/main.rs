@@ -10,6 +10,7 @@
 
 mod admission;
 mod client;
+mod discovery;
 mod limits;
 mod membership;
 mod setting;

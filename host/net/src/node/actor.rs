@@ -36,6 +36,7 @@ use super::{
     command::NodeCommand,
     describe,
     dial::{DialContext, Dials},
+    discovery::{Clock, Discovery, DiscoveryEvent},
     listen::{is_wildcard, lacks_family, listen},
     relays::{RelayChange, Relays},
 };
@@ -86,6 +87,7 @@ pub(super) struct NodeActor {
     paths: HashMap<PeerId, PathKind>,
     confirming: Vec<(PeerId, oneshot::Sender<bool>)>,
     warming: JoinHandle<()>,
+    discovery: Discovery,
 }
 
 impl NodeActor {
@@ -103,8 +105,9 @@ impl NodeActor {
         let gate = Gate::new(policy.clone());
         let counters = gate.counters();
         let agent = config.agent;
+        let discovery = Discovery::new(config.keypair.clone());
         let mut swarm = swarm_with(config.keypair, |key, relay| {
-            NodeBehaviour::new(key, agent, relay, gate, streams)
+            NodeBehaviour::new(key, agent, relay, (gate, streams), config.discovery)
         })
         .await?;
         let mut listeners = HashMap::new();
@@ -129,7 +132,7 @@ impl NodeActor {
             gate: counters,
             inbound,
         };
-        let actor = Self {
+        let mut actor = Self {
             swarm,
             policy,
             streams: handle,
@@ -145,7 +148,10 @@ impl NodeActor {
             paths: HashMap::new(),
             confirming: Vec::new(),
             warming,
+            discovery,
         };
+        actor.note_relays();
+        actor.note_addresses();
         Ok((actor, parts))
     }
 
@@ -154,6 +160,7 @@ impl NodeActor {
         loop {
             self.settle();
             let timeout = earliest(self.relays.poll_timeout(), self.dials.poll_timeout());
+            let timeout = earliest(timeout, self.discovery.poll_timeout());
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -226,6 +233,8 @@ impl NodeActor {
         let now = Instant::now();
         self.relays.handle_timeout(now);
         self.with_dials(|dials, cx| dials.handle_timeout(cx));
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        self.discovery.handle_timeout(kad, Clock::read());
     }
 
     fn with_dials(&mut self, act: impl FnOnce(&mut Dials, &mut DialContext<'_>)) {
@@ -242,6 +251,8 @@ impl NodeActor {
     fn handle_command(&mut self, command: NodeCommand) {
         match command {
             NodeCommand::Dial { peer, policy, reply } => {
+                let kad = &mut self.swarm.behaviour_mut().kad;
+                self.discovery.lookup(peer, kad, Instant::now());
                 self.with_dials(|dials, cx| dials.start(peer, policy, reply, cx));
             }
             NodeCommand::Confirm { peer, reply } => self.confirm_later(peer, reply),
@@ -257,6 +268,7 @@ impl NodeActor {
                 for gone in self.relays.set(relays, Instant::now()) {
                     let _ = self.swarm.disconnect_peer_id(gone);
                 }
+                self.note_relays();
             }
             NodeCommand::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot());
@@ -346,6 +358,11 @@ impl NodeActor {
                 }
                 self.relays.handle_listener_closed(listener_id, &reason, now);
             }
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                tracing::info!(%address, "reachable from outside");
+                self.note_addresses();
+            }
+            SwarmEvent::ExternalAddrExpired { .. } => self.note_addresses(),
             SwarmEvent::ListenerError { listener_id, error } if !self.relays.owns(listener_id) => {
                 tracing::debug!(%error, "a listener reports an error");
             }
@@ -399,6 +416,8 @@ impl NodeActor {
             .any(|conn| !conn.path().is_relayed());
         if !direct {
             self.relays.handle_disconnected(&peer, reason, now);
+            let kad = &mut self.swarm.behaviour_mut().kad;
+            self.discovery.handle_disconnected(&peer, kad);
         }
         if last {
             self.agents.remove(&peer);
@@ -466,6 +485,21 @@ impl NodeActor {
                 });
                 self.relays.handle_reserved(&relay_peer_id, limit, now);
             }
+            NodeBehaviourEvent::Mdns4(event) | NodeBehaviourEvent::Mdns6(event) => {
+                self.discovery.handle_mdns(event, &self.policy);
+                self.take_findings();
+            }
+            NodeBehaviourEvent::Kad(event) => {
+                self.discovery.handle_kad(event, Clock::read());
+                self.take_findings();
+            }
+            NodeBehaviourEvent::Upnp(event) => {
+                self.discovery.handle_upnp(event);
+                self.take_findings();
+            }
+            NodeBehaviourEvent::Autonat(event) => {
+                tracing::debug!(address = %event.tested_addr, relay = %event.server, result = ?event.result, "a relay dialled back");
+            }
             NodeBehaviourEvent::Dcutr(event) => {
                 tracing::debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punching ended");
             }
@@ -508,7 +542,10 @@ impl NodeActor {
                 }
                 self.try_direct(peer);
             }
-            Some(Role::Infra) => self.report_observed(peer, connection, info.observed_addr),
+            Some(Role::Infra) => {
+                self.note_server(peer, connection, &info);
+                self.report_observed(peer, connection, info.observed_addr);
+            }
             _ => {}
         }
     }
@@ -528,6 +565,54 @@ impl NodeActor {
         {
             self.swarm.behaviour_mut().observed.report(observed);
         }
+    }
+
+    /// Uses what discovery found.
+    fn take_findings(&mut self) {
+        while let Some(event) = self.discovery.next_event() {
+            match event {
+                DiscoveryEvent::Found {
+                    peer,
+                    addresses,
+                    source,
+                } => {
+                    tracing::debug!(%peer, ?addresses, ?source, "found a peer");
+                    for address in &addresses {
+                        self.book.learn(peer, address);
+                    }
+                    if self.streams.is_connected(&peer) {
+                        self.try_direct(peer);
+                    }
+                }
+                DiscoveryEvent::Lost {
+                    peer,
+                    addresses,
+                    source,
+                } => tracing::debug!(%peer, ?addresses, ?source, "lost a peer"),
+                event => tracing::debug!(?event, "discovery"),
+            }
+        }
+    }
+
+    /// A relay may keep addresses of peers.
+    fn note_server(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
+        let conns = self.streams.connections(&peer);
+        if let Some(conn) = conns.iter().find(|conn| conn.id() == connection) {
+            let kad = &mut self.swarm.behaviour_mut().kad;
+            self.discovery
+                .handle_identify(peer, conn.address(), &info.protocols, kad, Instant::now());
+        }
+    }
+
+    fn note_relays(&mut self) {
+        let relays: Vec<_> = self.relays.addresses().map(|(peer, _)| peer).collect();
+        self.discovery
+            .set_relays(relays, &mut self.swarm.behaviour_mut().kad);
+    }
+
+    fn note_addresses(&mut self) {
+        let addresses: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        self.discovery.set_addresses(addresses, Instant::now());
     }
 
     fn snapshot(&self) -> NodeSnapshot {

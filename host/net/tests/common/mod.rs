@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use peerup_net::{
-    InboundStream, Node, NodeConfig, NodeEvent, PolicyHandle, ProtocolTable, RelayAddress, StreamLimits,
+    DiscoveryConfig, InboundStream, Node, NodeConfig, NodeEvent, PolicyHandle, ProtocolTable, RelayAddress,
+    StreamLimits,
 };
 use peerup_trust::{AccessPolicy, AuthorizedKeys, Entry};
 use tokio::{
@@ -96,6 +97,12 @@ pub async fn start_with(
         listen: over.iter().map(|over| over.address()).collect(),
         relays,
         limits,
+        // Multicast leaves the machine.
+        discovery: DiscoveryConfig {
+            dht: true,
+            autonat: true,
+            ..DiscoveryConfig::OFF
+        },
         ..NodeConfig::new(key.clone())
     };
     let (node, inbound) = Node::start(config, policy.clone(), table.clone()).await.unwrap();
