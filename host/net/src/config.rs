@@ -2,6 +2,8 @@
 //!
 //! Filled in by the daemon from its config file; plain data.
 
+use std::path::PathBuf;
+
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 
 use crate::streams::StreamLimits;
@@ -69,6 +71,10 @@ pub struct NodeConfig {
     pub limits: StreamLimits,
     /// Ways to find peers and to be found.
     pub discovery: DiscoveryConfig,
+    /// Whether to watch the machine's network and clock, and to check every path when they change.
+    pub watch_network: bool,
+    /// Where the address book is kept between two starts; none keeps it in memory only.
+    pub address_book: Option<PathBuf>,
 }
 
 impl NodeConfig {
@@ -84,6 +90,8 @@ impl NodeConfig {
             agent: format!("{}{}", peerup_model::AGENT_PREFIX, env!("CARGO_PKG_VERSION")),
             limits: StreamLimits::default(),
             discovery: DiscoveryConfig::default(),
+            watch_network: true,
+            address_book: None,
         }
     }
 }

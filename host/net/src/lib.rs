@@ -29,9 +29,10 @@ pub use node::{AddressSource, KnownAddress, Node};
 pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub use snapshot::{
-    CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerSnapshot, RelaySnapshot,
+    AttemptKind, AttemptReport, CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerReport, PeerSnapshot,
+    RelaySnapshot, RemoteReport,
 };
 pub use streams::{
-    Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits, Streams, StreamsHandle,
+    CircuitExhausted, Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits, Streams, StreamsHandle,
 };
 pub use transport::{TransportError, server_swarm_with, swarm_with};

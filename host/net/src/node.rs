@@ -5,21 +5,22 @@
 
 mod actor;
 mod behaviour;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nobody saves it or names networks yet")
-)]
 mod book;
-#[cfg_attr(not(test), expect(dead_code, reason = "nobody saves the book yet"))]
 mod book_file;
 mod command;
 mod describe;
 mod dial;
 mod discovery;
 mod listen;
+mod members;
+mod probe;
+mod punch;
+mod reach;
 mod relays;
 
 use std::{
+    collections::HashSet,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -40,7 +41,7 @@ use crate::{
     gate::GateCounters,
     policy::PolicyHandle,
     protocols::ProtocolTable,
-    snapshot::{NodeEvent, NodeSnapshot, NodeStatus},
+    snapshot::{NodeEvent, NodeSnapshot, NodeStatus, PeerReport},
     streams::{Conn, InboundStream, OpenStreamError, PeerStream, StreamsHandle},
 };
 
@@ -157,11 +158,11 @@ impl Node {
         }
         let mut retried = false;
         loop {
-            let (conn, dialled) = match self.inner.streams.choose(&peer, policy) {
+            let (conn, dialled) = match self.best(&peer, policy) {
                 Some(conn) => (conn, false),
                 None => (self.dial(peer, policy).await?, true),
             };
-            let error = match self.inner.streams.open_on(&conn, protocol).await {
+            let error = match self.open_patiently(&conn, protocol, policy).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => error,
             };
@@ -195,6 +196,57 @@ impl Node {
                 source => OpenError::Broken { peer, source },
             });
         }
+    }
+
+    /// The connection that a new stream takes, unless an answer on it is overdue.
+    fn best(&self, peer: &PeerId, policy: PathPolicy) -> Option<Arc<Conn>> {
+        let conn = self.inner.streams.choose(peer, policy)?;
+        (!conn.is_suspect()).then_some(conn)
+    }
+
+    /// Opens a stream on a connection; where that takes longer than it should, tries another path beside it.
+    async fn open_patiently(
+        &self,
+        conn: &Arc<Conn>,
+        protocol: &str,
+        policy: PathPolicy,
+    ) -> Result<PeerStream, OpenStreamError> {
+        let mut first = pin!(self.inner.streams.open_on(conn, protocol));
+        let Some(patience) = conn.patience() else {
+            return first.await;
+        };
+        if let Ok(opened) = timeout(patience, &mut first).await {
+            return opened;
+        }
+        tracing::debug!(peer = %conn.peer(), path = ?conn.path(), "a stream is slow to open, another path is tried");
+        conn.set_suspect(true);
+        let _ = self
+            .send(NodeCommand::Probe {
+                connection: conn.id(),
+            })
+            .await;
+        let mut other = pin!(self.open_elsewhere(conn, protocol, policy));
+        tokio::select! {
+            biased;
+            opened = &mut first => match opened {
+                Err(error) if error.is_connection_level() => other.await.ok_or(error),
+                opened => opened,
+            },
+            opened = &mut other => match opened {
+                Some(stream) => Ok(stream),
+                None => first.await,
+            },
+        }
+    }
+
+    /// Opens a stream on any other connection, dialling for one.
+    async fn open_elsewhere(&self, slow: &Conn, protocol: &str, policy: PathPolicy) -> Option<PeerStream> {
+        let peer = slow.peer();
+        if self.best(&peer, policy).is_none() {
+            self.dial(peer, policy).await.ok()?;
+        }
+        let other = self.best(&peer, policy).filter(|conn| conn.id() != slow.id())?;
+        self.inner.streams.open_on(&other, protocol).await.ok()
     }
 
     async fn dial(&self, peer: PeerId, policy: PathPolicy) -> Result<Arc<Conn>, OpenError> {
@@ -265,6 +317,23 @@ impl Node {
     /// Replaces the relays to keep a reservation on. Relays that stay keep their reservation.
     pub async fn set_relays(&self, relays: Vec<RelayAddress>) {
         let _ = self.send(NodeCommand::SetRelays { relays }).await;
+    }
+
+    /// Explains the path to a peer: its connections, both sides' candidates, what was tried and what comes next.
+    pub async fn explain(&self, peer: PeerId) -> Result<PeerReport, OpenError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(NodeCommand::Explain { peer, reply }).await?;
+        answer.await.map(|report| *report).map_err(|_| OpenError::Closed)
+    }
+
+    /// Forgets every waiting time and tries everything again, as after a change of the network.
+    pub async fn reset_backoffs(&self) {
+        let _ = self.send(NodeCommand::ResetBackoffs).await;
+    }
+
+    /// Says for which peers no direct path is wanted, so that none is tried for.
+    pub async fn set_relay_only(&self, everybody: bool, peers: HashSet<PeerId>) {
+        let _ = self.send(NodeCommand::SetRelayOnly { everybody, peers }).await;
     }
 
     /// Describes the node as it is now.

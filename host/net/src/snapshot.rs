@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use libp2p::{Multiaddr, PeerId};
 use peerup_model::PathKind;
+use peerup_paths::{BudgetLeft, NatVerdict, PathNat};
+
+use crate::node::KnownAddress;
 
 /// The state of a node at one moment.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct NodeSnapshot {
     pub relays: Vec<RelaySnapshot>,
     /// Connected peers, relays included.
     pub peers: Vec<PeerSnapshot>,
+    /// What the relays' views say about the NAT in front of this node.
+    pub nat: NatVerdict,
 }
 
 /// One configured relay.
@@ -33,6 +38,10 @@ pub struct RelaySnapshot {
     pub state: String,
     /// Whether others can reach this node over it.
     pub reserved: bool,
+    /// Whether it is among the relays that this node keeps a reservation on; the others are in reserve.
+    pub held: bool,
+    /// Smoothed round trip.
+    pub rtt: Option<Duration>,
     /// Since when it has been reserved.
     pub since: Option<SystemTime>,
     /// Why the last attempt failed.
@@ -80,6 +89,72 @@ pub struct ConnSnapshot {
     pub bytes_in: u64,
     /// Payload bytes written to streams.
     pub bytes_out: u64,
+    /// Whether an answer is overdue, so that new streams avoid it.
+    pub suspect: bool,
+    /// What is left of the circuit; none for a direct connection or without a limit.
+    pub budget: Option<BudgetLeft>,
+}
+
+/// What kind of attempt to reach a peer it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttemptKind {
+    /// A plain dial of an address.
+    Dial,
+    /// Both sides dialled at one moment.
+    Punch,
+    /// A connection over a relay.
+    Circuit,
+}
+
+/// One thing that was tried to reach a peer.
+#[derive(Debug, Clone)]
+pub struct AttemptReport {
+    /// What kind.
+    pub kind: AttemptKind,
+    /// The address or relay.
+    pub target: String,
+    /// What it ended in.
+    pub outcome: String,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// What a peer says of itself.
+#[derive(Debug, Clone)]
+pub struct RemoteReport {
+    /// The NAT in front of it.
+    pub nat: PathNat,
+    /// Where it can be reached, as it says.
+    pub candidates: Vec<Multiaddr>,
+    /// How long ago it said so.
+    pub age: Duration,
+}
+
+/// Everything that explains the path to one peer.
+#[derive(Debug, Clone)]
+pub struct PeerReport {
+    /// Its connections, the one that a new stream takes first.
+    pub connections: Vec<ConnSnapshot>,
+    /// The NAT in front of this node.
+    pub nat: NatVerdict,
+    /// Addresses that this node offers for punching, with who saw them.
+    pub own_candidates: Vec<(Multiaddr, &'static str)>,
+    /// What the peer says of itself; none before it has been asked.
+    pub remote: Option<RemoteReport>,
+    /// Addresses known of the peer.
+    pub known: Vec<KnownAddress>,
+    /// What was tried, the latest last.
+    pub attempts: Vec<AttemptReport>,
+    /// When the next attempt to get a direct path comes; none while one runs or none is needed.
+    pub next_try: Option<Duration>,
+    /// Attempts to get a direct path so far.
+    pub tries: u32,
+    /// Whether the peer took part in the last attempt to punch a hole.
+    pub answers_punch: Option<bool>,
+    /// Whether both seem to be on one local network.
+    pub same_lan: bool,
+    /// Configured relays.
+    pub relays: Vec<RelaySnapshot>,
 }
 
 /// What there is to wait for, cheap to watch.
@@ -121,6 +196,8 @@ pub enum NodeEvent {
         /// Why.
         reason: String,
     },
+    /// The network of this machine changed: addresses, routes or the clock.
+    NetworkChanged,
     /// New streams to a connected peer take another kind of path.
     PathChanged {
         /// Which peer.

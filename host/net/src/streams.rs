@@ -15,7 +15,7 @@ pub use behaviour::Streams;
 pub use conn::Conn;
 pub(crate) use conn::StreamGuard;
 pub use handle::{InboundStream, StreamCounters, StreamLimits, StreamsHandle};
-pub use peer_stream::PeerStream;
+pub use peer_stream::{CircuitExhausted, PeerStream};
 
 /// How long negotiating a protocol on a stream may take.
 const NEGOTIATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);

@@ -18,7 +18,7 @@ use crate::Backoff;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest waiting time, jitter apart: a relay that comes back is in use again within ten
 /// seconds.
-const RETRY_CAP: Duration = Duration::from_secs(8);
+const RETRY_CAP: Duration = Duration::from_secs(5);
 /// How long a dial may take; the swarm's own limit is shorter, this one catches an answer that never comes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the relay may take to answer a reservation request.
@@ -71,6 +71,7 @@ pub struct Reservation<Listener, R> {
     rng: R,
     commands: VecDeque<Command>,
     last_failure: Option<String>,
+    failures: u64,
 }
 
 impl<Listener: PartialEq, R: Rng> Reservation<Listener, R> {
@@ -84,6 +85,7 @@ impl<Listener: PartialEq, R: Rng> Reservation<Listener, R> {
             rng,
             commands: VecDeque::new(),
             last_failure: None,
+            failures: 0,
         }
     }
 
@@ -233,6 +235,11 @@ impl<Listener: PartialEq, R: Rng> Reservation<Listener, R> {
         self.last_failure.as_deref()
     }
 
+    /// How many attempts or reservations have failed so far.
+    pub fn failed_attempts(&self) -> u64 {
+        self.failures
+    }
+
     /// Keeps a reason that is better than the one the machine saw, such as the relay's own words.
     pub fn set_last_failure(&mut self, reason: impl Into<String>) {
         self.last_failure = Some(reason.into());
@@ -270,6 +277,7 @@ impl<Listener: PartialEq, R: Rng> Reservation<Listener, R> {
     }
 
     fn fail(&mut self, reason: &str, now: Instant) {
+        self.failures += 1;
         self.last_failure = Some(reason.to_owned());
         self.wait(now);
     }

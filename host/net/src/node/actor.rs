@@ -3,8 +3,16 @@
 //! Inboxes: commands of the handle, timers of dials and relays, events of the swarm. It never awaits a consumer:
 //! while it waits, connections over TCP stand still.
 
+mod change;
+mod explain;
+mod liveness;
+mod upgrades;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,51 +24,84 @@ use libp2p::{
         ConnectedPoint,
         transport::{ListenerId, PortUse},
     },
-    identify, ping,
+    identify,
+    multiaddr::Protocol,
+    ping,
     relay::client,
-    swarm::{
-        ConnectionId, SwarmEvent,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::{ConnectionId, SwarmEvent},
 };
-use peerup_model::{PathKind, PathPolicy, Transport};
+use peerup_model::{HOLE_PUNCH_PROTOCOL, PathKind, PathPolicy, REACH_PROTOCOL, Transport};
+use peerup_paths::{AddressBackoffs, Liveness, NatTable, Observation, PathInfo};
 use peerup_trust::Role;
 use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 
 use super::{
     behaviour::{NodeBehaviour, NodeBehaviourEvent},
     book::{AddressSource, Book, unix_now},
+    book_file,
     command::NodeCommand,
     describe,
-    dial::{DialContext, Dials},
-    discovery::{Clock, Discovery, DiscoveryEvent},
+    dial::{DialContext, Dials, transport_text},
+    discovery::{Clock, Discovery, DiscoveryEvent, Gateway, Source},
     listen::{is_wildcard, lacks_family, listen},
+    members::Members,
     relays::{RelayChange, Relays},
 };
 use crate::{
-    address::{is_circuit, path_of},
+    address::{ip_of, is_circuit, path_of},
     config::NodeConfig,
     error::{StartError, root_cause},
     gate::{Gate, GateCounters},
+    netwatch::{NetEvent, NetWatch},
     policy::PolicyHandle,
-    protocols::ProtocolTable,
+    protocols::{Audience, ProtocolTable},
     snapshot::{CircuitLimit, NodeEvent, NodeSnapshot, NodeStatus},
     streams::{InboundStream, Streams, StreamsHandle},
     transport::swarm_with,
     warm,
 };
 
-/// Pings without an answer after which a connection is given up.
-const MAX_MISSES: u8 = 2;
+/// What the core itself serves to members.
+const CORE_PROTOCOLS: &[&str] = &[HOLE_PUNCH_PROTOCOL, REACH_PROTOCOL];
+/// Streams of the core's protocols that wait for the task; each is a small exchange.
+const CORE_QUEUE: usize = 64;
+/// Exchanges and probes under way at once; past this, new ones are left out and tried again later.
+const MAX_TASKS: usize = 512;
+/// Addresses seen by relays that are kept.
+const MAX_SEEN: usize = 32;
 /// Characters kept of what a peer calls its software.
 const MAX_AGENT: usize = 64;
 /// Addresses taken from one identify message.
 const MAX_IDENTIFY_ADDRESSES: usize = 8;
 /// How long connections may take to close in order.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a task of the node brings back.
+enum TaskOutcome {
+    /// A ping on one connection.
+    Probe {
+        peer: PeerId,
+        connection: ConnectionId,
+        rtt: Option<Duration>,
+    },
+    /// What a member says of itself. `asked` if this node opened the stream.
+    Told {
+        peer: PeerId,
+        told: Result<PathInfo, String>,
+        asked: bool,
+    },
+    /// An exchange of hole punching: now is the moment to dial.
+    Punch {
+        peer: PeerId,
+        theirs: Result<Vec<Multiaddr>, String>,
+        as_listener: bool,
+    },
+    /// The address book was written.
+    Saved(io::Result<()>),
+}
 
 /// What the handle needs of a new node.
 pub(super) struct NodeParts {
@@ -82,7 +123,25 @@ pub(super) struct NodeActor {
     relays: Relays,
     dials: Dials,
     listeners: HashMap<ListenerId, bool>,
-    misses: HashMap<ConnectionId, u8>,
+    connections: HashMap<ConnectionId, PeerId>,
+    members: Members,
+    liveness: Liveness<ConnectionId>,
+    nat: NatTable,
+    /// Addresses that relays see this node under, by relay and transport.
+    seen: HashMap<(PeerId, Transport), Multiaddr>,
+    /// Addresses that the operator gave.
+    external: Vec<Multiaddr>,
+    backoffs: AddressBackoffs<Multiaddr>,
+    /// Whether no direct path is wanted to anybody, and to whom none is.
+    relay_only: (bool, HashSet<PeerId>),
+    /// Whether peers are looked for on the local network or in the DHT.
+    searching: bool,
+    core: mpsc::Receiver<InboundStream>,
+    tasks: JoinSet<TaskOutcome>,
+    net: Option<(NetWatch, mpsc::Receiver<NetEvent>)>,
+    book_path: Option<PathBuf>,
+    saving: bool,
+    save_at: Instant,
     agents: HashMap<PeerId, String>,
     paths: HashMap<PeerId, PathKind>,
     confirming: Vec<(PeerId, oneshot::Sender<bool>)>,
@@ -101,7 +160,12 @@ impl NodeActor {
     ) -> Result<(Self, NodeParts), StartError> {
         // Pays for the first TLS handshake now rather than in the first dial, without holding up the start.
         let warming = tokio::task::spawn_blocking(warm::warm_up);
+        for protocol in CORE_PROTOCOLS {
+            // A table that serves them already is one of an earlier node of the same owner.
+            let _ = table.register(protocol, Audience::Members);
+        }
         let (streams, handle, inbound) = Streams::new(policy.clone(), table, config.limits);
+        let core = handle.divert(CORE_PROTOCOLS, CORE_QUEUE);
         let gate = Gate::new(policy.clone());
         let counters = gate.counters();
         let agent = config.agent;
@@ -121,8 +185,13 @@ impl NodeActor {
             let stands = is_wildcard(&address);
             listeners.insert(listen(&mut swarm, address)?, stands);
         }
-        for address in config.external {
-            swarm.add_external_address(address);
+        for address in &config.external {
+            swarm.add_external_address(address.clone());
+        }
+        let mut book = Book::default();
+        if let Some(path) = config.address_book.clone() {
+            let loaded = tokio::task::spawn_blocking(move || book_file::load(&path, unix_now())).await;
+            book.restore(loaded.unwrap_or_default());
         }
         let mut relays = Relays::new(config.reserve);
         relays.set(config.relays, Instant::now());
@@ -139,11 +208,25 @@ impl NodeActor {
             commands,
             status,
             events,
-            book: Book::default(),
+            book,
             relays,
             dials: Dials::default(),
             listeners,
-            misses: HashMap::new(),
+            connections: HashMap::new(),
+            members: Members::default(),
+            liveness: Liveness::new(),
+            nat: NatTable::new(),
+            seen: HashMap::new(),
+            external: config.external,
+            backoffs: AddressBackoffs::new(),
+            relay_only: (false, HashSet::new()),
+            searching: config.discovery.mdns || config.discovery.dht,
+            core,
+            tasks: JoinSet::new(),
+            net: config.watch_network.then(NetWatch::start),
+            book_path: config.address_book,
+            saving: false,
+            save_at: Instant::now(),
             agents: HashMap::new(),
             paths: HashMap::new(),
             confirming: Vec::new(),
@@ -159,8 +242,7 @@ impl NodeActor {
     pub(super) async fn run(mut self) {
         loop {
             self.settle();
-            let timeout = earliest(self.relays.poll_timeout(), self.dials.poll_timeout());
-            let timeout = earliest(timeout, self.discovery.poll_timeout());
+            let timeout = self.poll_timeout();
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -172,15 +254,64 @@ impl NodeActor {
                     }
                     Some(command) => self.handle_command(command),
                 },
+                Some(outcome) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Ok(outcome) = outcome {
+                        self.handle_outcome(outcome);
+                    }
+                }
                 () = sleep_until(timeout) => self.handle_timeout(),
+                Some(event) = next_net_event(&mut self.net) => self.handle_net_event(event, Instant::now()),
+                Some(stream) = self.core.recv() => self.serve_core(stream, Instant::now()),
                 event = self.swarm.select_next_some() => self.handle_event(event),
             }
         }
         self.close().await;
     }
 
+    fn poll_timeout(&self) -> Option<Instant> {
+        let save_at = (self.book_path.is_some() && !self.saving).then_some(self.save_at);
+        [
+            self.relays.poll_timeout(),
+            self.dials.poll_timeout(),
+            self.discovery.poll_timeout(),
+            self.members.poll_timeout(),
+            self.liveness.poll_timeout(),
+            save_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn handle_outcome(&mut self, outcome: TaskOutcome) {
+        let now = Instant::now();
+        match outcome {
+            TaskOutcome::Probe {
+                peer,
+                connection,
+                rtt,
+            } => self.handle_probe(peer, connection, rtt, now),
+            TaskOutcome::Told { peer, told, asked } => self.handle_told(peer, told, asked, now),
+            TaskOutcome::Punch {
+                peer,
+                theirs,
+                as_listener,
+            } => self.handle_punch(peer, theirs, as_listener, now),
+            TaskOutcome::Saved(outcome) => {
+                self.saving = false;
+                if let Err(error) = outcome {
+                    tracing::warn!(%error, "the address book could not be saved");
+                    self.book.mark_dirty();
+                }
+            }
+        }
+    }
+
     async fn close(&mut self) {
         self.commands.close();
+        self.net = None;
+        self.tasks.abort_all();
+        self.save_book_last().await;
         self.dials.close();
         self.confirming.clear();
         for listener in self.listeners.keys() {
@@ -203,7 +334,12 @@ impl NodeActor {
 
     /// Carries out what the relays' machines ask for and publishes what changed.
     fn settle(&mut self) {
-        self.relays.run(&mut self.swarm, Instant::now());
+        let now = Instant::now();
+        self.relays.run(&mut self.swarm, now);
+        self.relays.look_around(&mut self.swarm, &self.streams, now);
+        self.run_upgrades(now);
+        self.run_liveness(now);
+        self.save_book(now);
         for change in self.relays.changes() {
             let event = match change {
                 RelayChange::Reserved(relay) => {
@@ -232,6 +368,9 @@ impl NodeActor {
     fn handle_timeout(&mut self) {
         let now = Instant::now();
         self.relays.handle_timeout(now);
+        self.members.handle_timeout(now);
+        self.gather_answers();
+        self.liveness.handle_timeout(now);
         self.with_dials(|dials, cx| dials.handle_timeout(cx));
         let kad = &mut self.swarm.behaviour_mut().kad;
         self.discovery.handle_timeout(kad, Clock::read());
@@ -243,6 +382,8 @@ impl NodeActor {
             book: &self.book,
             relays: &self.relays,
             streams: &self.streams,
+            backoffs: &self.backoffs,
+            search: self.searching,
             now: Instant::now(),
         };
         act(&mut self.dials, &mut cx);
@@ -262,6 +403,21 @@ impl NodeActor {
             }
             NodeCommand::Close { connection } => {
                 self.swarm.close_connection(connection);
+            }
+            NodeCommand::Probe { connection } => {
+                self.liveness.probe(connection, Instant::now());
+                if let Some(peer) = self.connections.get(&connection).copied() {
+                    self.review_member(&peer, Instant::now());
+                    self.review_path(peer);
+                }
+            }
+            NodeCommand::ResetBackoffs => self.reset_backoffs(Instant::now()),
+            NodeCommand::SetRelayOnly { everybody, peers } => {
+                self.relay_only = (everybody, peers);
+                self.note_wishes(Instant::now());
+            }
+            NodeCommand::Explain { peer, reply } => {
+                let _ = reply.send(Box::new(self.explain(&peer)));
             }
             NodeCommand::AddAddress { peer, address } => self.book.give(peer, &address, unix_now()),
             NodeCommand::SetRelays { relays } => {
@@ -328,8 +484,15 @@ impl NodeActor {
                 peer_id,
                 error,
             } => {
+                if self
+                    .relays
+                    .handle_view(connection_id, false, &mut self.nat, now)
+                {
+                    return;
+                }
                 if let Some(peer) = peer_id {
                     self.relays.handle_connect_failed(&peer, &error.to_string(), now);
+                    self.note_dial_failure(peer, connection_id, &error, now);
                 }
                 self.with_dials(|dials, cx| dials.handle_dial_failed(peer_id, connection_id, &error, cx));
             }
@@ -382,14 +545,38 @@ impl NodeActor {
             ConnectedPoint::Dialer { address, .. } => path_of(address),
             ConnectedPoint::Listener { local_addr, .. } => path_of(local_addr),
         };
-        if !path.is_relayed() {
-            self.relays.handle_connected(&peer, now);
-            if let ConnectedPoint::Dialer { address, .. } = endpoint
-                && matches!(self.policy.role(&peer), Some(Role::Member(_)))
-            {
-                self.book.learn(peer, address, AddressSource::Worked, unix_now());
+        self.connections.insert(connection, peer);
+        self.liveness.insert(connection, now);
+        self.relays.handle_view(connection, true, &mut self.nat, now);
+        let member = matches!(self.policy.role(&peer), Some(Role::Member(_)));
+        let mut punched = false;
+        if member {
+            self.members.enter(peer, now);
+            self.members.set_connected(&peer, true);
+            if let ConnectedPoint::Dialer { address, .. } = endpoint {
+                punched = self.note_dial_success(peer, connection, address, now);
             }
         }
+        match path {
+            PathKind::Relayed(relay) => {
+                let conn = self.streams.find(&peer, connection);
+                if let (Some(conn), Some(limit)) = (conn, self.relays.limit(&relay)) {
+                    conn.set_limit(limit);
+                }
+            }
+            PathKind::Direct(_) => {
+                self.relays.handle_connected(&peer, now);
+                // A hole that was punched closes again: its address is no use to a plain dial.
+                if let ConnectedPoint::Dialer { address, .. } = endpoint
+                    && member
+                    && !punched
+                {
+                    self.book.learn(peer, address, AddressSource::Worked, unix_now());
+                }
+            }
+        }
+        self.note_wishes_of(peer, now);
+        self.review_member(&peer, now);
         self.tidy(&peer);
         if first {
             let _ = self.events.send(NodeEvent::PeerConnected { peer, path });
@@ -408,7 +595,9 @@ impl NodeActor {
         reason: &str,
         now: Instant,
     ) {
-        self.misses.remove(&connection);
+        self.connections.remove(&connection);
+        self.liveness.remove(&connection);
+        self.review_member(&peer, now);
         let direct = self
             .streams
             .connections(&peer)
@@ -422,6 +611,7 @@ impl NodeActor {
         if last {
             self.agents.remove(&peer);
             self.paths.remove(&peer);
+            self.members.set_connected(&peer, false);
             self.confirm(&peer, false);
             let _ = self.events.send(NodeEvent::PeerDisconnected { peer });
         } else {
@@ -437,23 +627,18 @@ impl NodeActor {
         }
     }
 
-    /// Dials the known direct addresses of a member that is connected over a relay only.
-    fn try_direct(&mut self, peer: PeerId) {
-        let direct = self
-            .streams
-            .connections(&peer)
-            .iter()
-            .any(|conn| !conn.path().is_relayed());
-        let addresses = self.book.direct(&peer, unix_now());
-        if direct || addresses.is_empty() {
-            return;
+    /// Tells every member's machine whether a direct path is wanted.
+    fn note_wishes(&mut self, now: Instant) {
+        let (everybody, peers) = &self.relay_only;
+        for (peer, member) in self.members.iter_mut() {
+            member.upgrade.set_wanted(!everybody && !peers.contains(peer), now);
         }
-        let dial = DialOpts::peer_id(peer)
-            .condition(PeerCondition::Always)
-            .addresses(addresses)
-            .build();
-        if let Err(error) = self.swarm.dial(dial) {
-            tracing::debug!(%peer, %error, "no direct dial");
+    }
+
+    fn note_wishes_of(&mut self, peer: PeerId, now: Instant) {
+        let wanted = !self.relay_only.0 && !self.relay_only.1.contains(&peer);
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.upgrade.set_wanted(wanted, now);
         }
     }
 
@@ -470,7 +655,7 @@ impl NodeActor {
 
     fn handle_behaviour_event(&mut self, event: NodeBehaviourEvent, now: Instant) {
         match event {
-            NodeBehaviourEvent::Ping(event) => self.handle_ping(event),
+            NodeBehaviourEvent::Ping(event) => self.handle_ping(event, now),
             NodeBehaviourEvent::Identify(identify::Event::Received {
                 connection_id,
                 peer_id,
@@ -484,7 +669,18 @@ impl NodeActor {
                     bytes: limit.data_in_bytes(),
                 });
                 self.relays.handle_reserved(&relay_peer_id, limit, now);
+                self.note_addresses();
             }
+            NodeBehaviourEvent::Relay(client::Event::OutboundCircuitEstablished {
+                relay_peer_id,
+                limit: Some(limit),
+            }) => self.relays.handle_limit(
+                relay_peer_id,
+                CircuitLimit {
+                    duration: limit.duration(),
+                    bytes: limit.data_in_bytes(),
+                },
+            ),
             NodeBehaviourEvent::Mdns4(event) | NodeBehaviourEvent::Mdns6(event) => {
                 self.discovery.handle_mdns(event, &self.policy);
                 self.take_findings();
@@ -500,29 +696,16 @@ impl NodeActor {
             NodeBehaviourEvent::Autonat(event) => {
                 tracing::debug!(address = %event.tested_addr, relay = %event.server, result = ?event.result, "a relay dialled back");
             }
-            NodeBehaviourEvent::Dcutr(event) => {
-                tracing::debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punching ended");
-            }
             _ => {}
         }
     }
 
-    fn handle_ping(&mut self, event: ping::Event) {
+    fn handle_ping(&mut self, event: ping::Event, now: Instant) {
         match event.result {
-            Ok(rtt) => {
-                self.misses.remove(&event.connection);
-                self.streams.note_answer(&event.peer, event.connection, rtt);
-                self.review_path(event.peer);
-            }
-            Err(ping::Failure::Unsupported) => {}
-            Err(failure) => {
-                let misses = self.misses.entry(event.connection).or_default();
-                *misses = misses.saturating_add(1);
-                if *misses >= MAX_MISSES {
-                    tracing::info!(peer = %event.peer, %failure, "closes a connection that does not answer");
-                    self.swarm.close_connection(event.connection);
-                }
-            }
+            Ok(rtt) => self.handle_answer(event.peer, event.connection, rtt, now),
+            // The peer may serve another ping at the moment; the node's own probe decides.
+            Err(ping::Failure::Timeout) => self.liveness.probe(event.connection, now),
+            Err(_) => {}
         }
     }
 
@@ -540,9 +723,12 @@ impl NodeActor {
                 for address in info.listen_addrs.iter().take(MAX_IDENTIFY_ADDRESSES) {
                     self.book.learn(peer, address, AddressSource::Told, unix_now());
                 }
-                self.try_direct(peer);
+                if self.streams.live_kinds(&peer).1 {
+                    self.dial_known(peer, Instant::now());
+                }
             }
             Some(Role::Infra) => {
+                self.relays.handle_told(&peer, &info.listen_addrs);
                 self.note_server(peer, connection, &info);
                 self.report_observed(peer, connection, info.observed_addr);
             }
@@ -563,7 +749,48 @@ impl NodeActor {
             && conn.port_use() == Some(PortUse::Reuse)
             && !is_circuit(&observed)
         {
-            self.swarm.behaviour_mut().observed.report(observed);
+            self.swarm.behaviour_mut().observed.report(observed.clone());
+            if let PathKind::Direct(transport) = seen {
+                let remote = conn.address().clone();
+                self.note_seen(peer, transport, observed, &remote);
+            }
+        }
+    }
+
+    /// Keeps where a relay sees this node: the place to punch a hole to, and a hint at the NAT in between.
+    fn note_seen(&mut self, relay: PeerId, transport: Transport, observed: Multiaddr, remote: &Multiaddr) {
+        let now = Instant::now();
+        let (Some(seen), Some(observer_ip)) = (socket_of(&observed), ip_of(remote)) else {
+            return;
+        };
+        let local_port = self
+            .swarm
+            .listeners()
+            .filter(|address| path_of(address) == PathKind::Direct(transport))
+            .filter_map(socket_of)
+            .find(|socket| socket.is_ipv4() == seen.is_ipv4())
+            .map(|socket| socket.port());
+        let Some(local_port) = local_port else {
+            return;
+        };
+        self.nat.observe(Observation {
+            observer: relay,
+            observer_ip,
+            transport,
+            local_port,
+            seen,
+            at: now,
+        });
+        let key = (relay, transport);
+        if self.seen.len() >= MAX_SEEN && !self.seen.contains_key(&key) {
+            return;
+        }
+        if self.seen.insert(key, observed.clone()) != Some(observed) {
+            tracing::debug!(%relay, %transport, %seen, "a relay sees this node");
+            for (_, member) in self.members.iter_mut() {
+                member.upgrade.handle_news(now);
+            }
+            self.note_addresses();
         }
     }
 
@@ -577,19 +804,33 @@ impl NodeActor {
                     source,
                 } => {
                     tracing::debug!(%peer, ?addresses, ?source, "found a peer");
+                    let known = match source {
+                        Source::Mdns => AddressSource::Mdns,
+                        Source::Dht => AddressSource::Dht,
+                    };
                     for address in &addresses {
-                        self.book.learn(peer, address);
+                        self.book.learn(peer, address, known, unix_now());
                     }
-                    if self.streams.is_connected(&peer) {
-                        self.try_direct(peer);
+                    self.with_dials(|dials, cx| dials.handle_found(peer, &addresses, cx));
+                    if self.streams.live_kinds(&peer).1 {
+                        self.dial_known(peer, Instant::now());
                     }
                 }
                 DiscoveryEvent::Lost {
                     peer,
                     addresses,
                     source,
-                } => tracing::debug!(%peer, ?addresses, ?source, "lost a peer"),
-                event => tracing::debug!(?event, "discovery"),
+                } => {
+                    tracing::debug!(%peer, ?addresses, ?source, "lost a peer");
+                    for address in &addresses {
+                        self.book.expire(&peer, address);
+                    }
+                }
+                DiscoveryEvent::Gateway(Gateway::Public(ip)) => self.nat.note_gateway_external(Some(ip)),
+                DiscoveryEvent::Gateway(Gateway::Absent | Gateway::Private) => {
+                    self.nat.note_gateway_external(None);
+                }
+                DiscoveryEvent::External { .. } | DiscoveryEvent::ExternalLost { .. } => self.note_addresses(),
             }
         }
     }
@@ -611,7 +852,8 @@ impl NodeActor {
     }
 
     fn note_addresses(&mut self) {
-        let addresses: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        let external = self.swarm.external_addresses().cloned();
+        let addresses: Vec<_> = external.chain(self.seen.values().cloned()).collect();
         self.discovery.set_addresses(addresses, Instant::now());
     }
 
@@ -622,15 +864,33 @@ impl NodeActor {
             external: self.swarm.external_addresses().cloned().collect(),
             relays: self.relays.snapshot(Instant::now()),
             peers: describe::peers(&self.streams, &self.agents),
+            nat: self.nat.verdict(Instant::now()),
         }
     }
 }
 
-fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+/// The next news of the network; none for ever where it is not watched.
+async fn next_net_event(net: &mut Option<(NetWatch, mpsc::Receiver<NetEvent>)>) -> Option<NetEvent> {
+    match net {
+        Some((_, events)) => {
+            let event = events.recv().await;
+            if event.is_none() {
+                *net = None;
+            }
+            event
+        }
+        None => std::future::pending().await,
     }
+}
+
+/// The socket address of a direct multiaddr.
+fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
+    let ip = ip_of(address)?;
+    let port = address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    })?;
+    Some(SocketAddr::new(ip, port))
 }
 
 async fn sleep_until(at: Option<Instant>) {

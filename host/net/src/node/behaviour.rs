@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::transport::ListenerId,
-    dcutr, identify,
+    identify,
     identity::Keypair,
     kad::{
         self,
@@ -25,8 +25,8 @@ use crate::{
 
 /// The version of the protocol family that identify exchanges.
 const FAMILY: &str = "/peerup/1";
-/// How often each connection is asked whether it still answers.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How often libp2p pings each connection by itself; the node probes idle and doubtful ones on its own, and sooner.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long an answer may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a query of the DHT may take with all relays that it asks.
@@ -44,7 +44,6 @@ pub(super) struct NodeBehaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) relay: client::Behaviour,
-    pub(super) dcutr: dcutr::Behaviour,
     pub(super) observed: Observed,
     pub(super) mdns4: Toggle<mdns::tokio::Behaviour>,
     pub(super) mdns6: Toggle<mdns::tokio::Behaviour>,
@@ -78,7 +77,6 @@ impl NodeBehaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             relay,
-            dcutr: dcutr::Behaviour::new(local),
             observed: Observed::default(),
             mdns4: discovery.mdns.then(|| mdns(local, false)).flatten().into(),
             mdns6: discovery.mdns.then(|| mdns(local, true)).flatten().into(),
@@ -92,7 +90,6 @@ impl NodeBehaviour {
     /// listen addresses. The addresses that the swarm holds for reachable are the caller's to remove, before this.
     ///
     /// Mappings on a router that is still there stay until their hour is over.
-    #[expect(dead_code, reason = "the node does not notice changes of the network yet")]
     pub(super) fn start_anew<'a>(&mut self, listening: impl IntoIterator<Item = &'a Multiaddr>) {
         if let Some(autonat) = self.autonat.as_mut() {
             autonat.reset();

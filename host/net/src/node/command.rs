@@ -1,10 +1,12 @@
 //! What the handle asks of the node's task.
 
+use std::collections::HashSet;
+
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use peerup_model::PathPolicy;
 use tokio::sync::oneshot;
 
-use crate::{config::RelayAddress, error::OpenError, snapshot::NodeSnapshot};
+use crate::{config::RelayAddress, error::OpenError, snapshot::{NodeSnapshot, PeerReport}};
 
 /// One message to the node's task.
 #[derive(Debug)]
@@ -27,6 +29,14 @@ pub(super) enum NodeCommand {
     },
     /// Close one connection.
     Close { connection: ConnectionId },
+    /// A stream on this connection does not open: find out whether it still lives.
+    Probe { connection: ConnectionId },
+    /// Forget every waiting time and try everything again.
+    ResetBackoffs,
+    /// Peers for which no direct path is wanted.
+    SetRelayOnly { everybody: bool, peers: HashSet<PeerId> },
+    /// Explain the path to a peer.
+    Explain { peer: PeerId, reply: oneshot::Sender<Box<PeerReport>> },
     /// Remember an address.
     AddAddress { peer: PeerId, address: Multiaddr },
     /// Replace the relays.

@@ -18,6 +18,7 @@ use libp2p::{
     },
 };
 use peerup_model::{PathKind, PathPolicy};
+use peerup_paths::AddressBackoffs;
 use tokio::sync::oneshot;
 
 use super::{
@@ -26,13 +27,15 @@ use super::{
     relays::Relays,
 };
 use crate::{
-    address::circuit_on,
+    address::{circuit_on, is_circuit, with_peer},
     error::{OpenError, RelayRefusal, relay_refusal, root_cause},
     streams::StreamsHandle,
 };
 
 /// How long direct addresses may try alone. A circuit takes about as long, so a direct path that works wins.
 const HEAD_START: Duration = Duration::from_millis(300);
+/// How long a peer without a known address is looked for on the local network and in the DHT.
+const SEARCH_TIME: Duration = Duration::from_millis(1_500);
 /// How long a job may take; a little less than the caller's own limit, so that it gets the list of attempts.
 const JOB_TIMEOUT: Duration = Duration::from_millis(14_500);
 /// Failed attempts that an error lists.
@@ -50,11 +53,14 @@ struct Waiter {
 struct Job {
     waiters: Vec<Waiter>,
     deadline: Instant,
+    /// Until when somebody may still find an address; the job does not give up before.
+    searching_until: Option<Instant>,
     direct_started: bool,
     circuits_started: bool,
     circuits_at: Option<Instant>,
     circuit_up: bool,
     routes: usize,
+    dialled: HashSet<Multiaddr>,
     pending: HashMap<ConnectionId, Option<PeerId>>,
     awaited_relays: HashMap<PeerId, Multiaddr>,
     attempts: Vec<String>,
@@ -67,6 +73,9 @@ pub(super) struct DialContext<'a> {
     pub(super) book: &'a Book,
     pub(super) relays: &'a Relays,
     pub(super) streams: &'a StreamsHandle,
+    pub(super) backoffs: &'a AddressBackoffs<Multiaddr>,
+    /// Whether addresses are looked for elsewhere meanwhile.
+    pub(super) search: bool,
     pub(super) now: Instant,
 }
 
@@ -80,7 +89,7 @@ impl Dials {
     /// Starts to dial, or joins the job that does.
     pub(super) fn start(&mut self, peer: PeerId, policy: PathPolicy, reply: Reply, cx: &mut DialContext<'_>) {
         // The caller looked before it asked; the connection may have come up since.
-        if cx.streams.choose(&peer, policy).is_some() {
+        if cx.streams.choose(&peer, policy).is_some_and(|conn| !conn.is_suspect()) {
             let _ = reply.send(Ok(()));
             return;
         }
@@ -91,7 +100,7 @@ impl Dials {
         let job = self
             .jobs
             .entry(peer)
-            .or_insert_with(|| Job::new(cx.now + JOB_TIMEOUT));
+            .or_insert_with(|| Job::new(cx.now + JOB_TIMEOUT, cx.search.then(|| cx.now + SEARCH_TIME)));
         job.waiters.push(Waiter { policy, reply });
         if policy != PathPolicy::RelayOnly && !job.direct_started {
             job.start_direct(peer, cx);
@@ -159,11 +168,35 @@ impl Dials {
         self.handle_timeout(cx);
     }
 
+    /// Takes addresses that were just found; whoever waits for this peer has them dialled at once.
+    pub(super) fn handle_found(&mut self, peer: PeerId, addresses: &[Multiaddr], cx: &mut DialContext<'_>) {
+        let Some(job) = self.jobs.get_mut(&peer) else {
+            return;
+        };
+        if job.waiters.iter().all(|waiter| waiter.policy == PathPolicy::RelayOnly) {
+            return;
+        }
+        let direct: Vec<_> = addresses
+            .iter()
+            .filter(|address| !is_circuit(address))
+            .map(|address| with_peer(address, peer))
+            .filter(|address| !job.dialled.contains(address))
+            .collect();
+        if direct.len() < addresses.len() {
+            // Circuits over relays that were not known before.
+            job.circuits_at = Some(cx.now);
+            job.circuits_started = false;
+        }
+        job.dial_direct(peer, direct, cx);
+        self.handle_timeout(cx);
+    }
+
     /// When [`Self::handle_timeout`] has something to do.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.jobs
             .values()
-            .map(|job| job.circuits_at.unwrap_or(job.deadline).min(job.deadline))
+            .flat_map(|job| [Some(job.deadline), job.circuits_at, job.searching_until])
+            .flatten()
             .min()
     }
 
@@ -194,6 +227,7 @@ impl Dials {
                 return false;
             }
             let late = now >= job.deadline;
+            job.searching_until = job.searching_until.filter(|until| now < *until);
             if !late && !job.is_exhausted() {
                 return true;
             }
@@ -207,15 +241,17 @@ impl Dials {
 }
 
 impl Job {
-    fn new(deadline: Instant) -> Self {
+    fn new(deadline: Instant, searching_until: Option<Instant>) -> Self {
         Self {
             waiters: Vec::new(),
             deadline,
+            searching_until,
             direct_started: false,
             circuits_started: false,
             circuits_at: None,
             circuit_up: false,
             routes: 0,
+            dialled: HashSet::new(),
             pending: HashMap::new(),
             awaited_relays: HashMap::new(),
             attempts: Vec::new(),
@@ -232,10 +268,19 @@ impl Job {
                 addresses.push(address.clone());
             }
         }
+        // What has just failed waits its turn, unless there is nothing else.
+        if addresses.iter().any(|address| cx.backoffs.may_dial(address, cx.now)) {
+            addresses.retain(|address| cx.backoffs.may_dial(address, cx.now));
+        }
+        self.dial_direct(peer, addresses, cx);
+    }
+
+    fn dial_direct(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, cx: &mut DialContext<'_>) {
         if addresses.is_empty() {
             return;
         }
         self.routes += addresses.len();
+        self.dialled.extend(addresses.iter().cloned());
         // With a circuit up, libp2p's default would not dial a direct address at all.
         let dial = DialOpts::peer_id(peer)
             .condition(PeerCondition::Always)
@@ -345,6 +390,9 @@ impl Job {
     fn is_exhausted(&self) -> bool {
         let nothing_left =
             self.pending.is_empty() && self.awaited_relays.is_empty() && self.circuits_at.is_none();
+        if self.searching_until.is_some() && self.routes == 0 {
+            return false;
+        }
         // A circuit may still turn into a direct path for those who wait for one.
         nothing_left && !self.circuit_up
     }
@@ -399,7 +447,7 @@ fn failure_text(error: &DialError) -> String {
     }
 }
 
-fn transport_text(error: &TransportError<std::io::Error>) -> String {
+pub(super) fn transport_text(error: &TransportError<std::io::Error>) -> String {
     match error {
         TransportError::MultiaddrNotSupported(_) => "no transport for this kind of address".to_owned(),
         TransportError::Other(error) => root_cause(error),

@@ -15,10 +15,10 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, StreamProtocol, identity::Keypair, kad, mdns, upnp};
 
-pub(super) use self::event::{Clock, DiscoveryEvent};
+pub(super) use self::event::{Clock, DiscoveryEvent, Gateway, Source};
 use self::{
     dht::Dht,
-    event::{Gateway, Kad},
+    event::Kad,
     neighbours::Neighbours,
 };
 use crate::{

@@ -16,11 +16,17 @@ use peerup_paths::{BudgetLeft, Candidate, CircuitBudget, LimitKind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::peer_stream::PeerStream;
-use super::{OpenStreamError, handle::Shared};
+use super::{OpenStreamError, handle::Shared, handler::TRUSTED_ANSWER};
 use crate::snapshot::CircuitLimit;
 
 /// A connection counts as live for this long after the last answer: three probes of an idle one.
 const LIVE_WINDOW: Duration = Duration::from_secs(30);
+
+/// Least and most time that a stream may take to open before another path is tried beside it.
+const PATIENCE_FLOOR: Duration = Duration::from_millis(250);
+const PATIENCE_CAP: Duration = Duration::from_millis(1_500);
+/// What a round trip is taken for before it was measured.
+const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(150);
 
 /// No answer or round trip recorded yet.
 const NEVER: u64 = u64::MAX;
@@ -46,6 +52,7 @@ pub struct Conn {
     pub(super) superseded: AtomicBool,
     closed: AtomicBool,
     suspect: AtomicBool,
+    kept: AtomicBool,
     rtt_micros: AtomicU64,
     answered_millis: AtomicU64,
     streams: AtomicUsize,
@@ -74,6 +81,7 @@ impl Conn {
             superseded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
             rtt_micros: AtomicU64::new(NEVER),
             answered_millis: AtomicU64::new(NEVER),
             streams: AtomicUsize::new(0),
@@ -149,6 +157,16 @@ impl Conn {
         !self.is_closed() && self.last_answer().unwrap_or(self.opened).elapsed() < LIVE_WINDOW
     }
 
+    /// How long opening a stream may take before another path is tried beside it; none where the connection has
+    /// just answered.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        if self.answered_within(TRUSTED_ANSWER) {
+            return None;
+        }
+        let usual = self.rtt().unwrap_or(UNKNOWN_ROUND_TRIP) * 4 + PATIENCE_FLOOR;
+        Some(usual.min(PATIENCE_CAP))
+    }
+
     pub(super) fn answered_within(&self, window: Duration) -> bool {
         self.last_answer().is_some_and(|at| at.elapsed() < window)
     }
@@ -192,6 +210,15 @@ impl Conn {
             duration: limit.duration,
             opened: self.opened,
         })
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Keeps a connection to a relay although no stream needs it.
+    pub(crate) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_limit(&self, limit: CircuitLimit) {

@@ -6,7 +6,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -108,8 +108,15 @@ pub(super) struct Shared {
     pub(super) limits: StreamLimits,
     pub(super) policy: PolicyHandle,
     pub(super) table: ProtocolTable,
+    core: OnceLock<CoreProtocols>,
     retired: Mutex<VecDeque<(Instant, PeerId, ConnectionId)>>,
     pub(super) waker: AtomicWaker,
+}
+
+/// The protocols that the owner of the swarm serves itself, and where their streams go.
+struct CoreProtocols {
+    protocols: &'static [&'static str],
+    queue: mpsc::Sender<InboundStream>,
 }
 
 impl fmt::Debug for Shared {
@@ -126,9 +133,22 @@ impl Shared {
             limits,
             policy,
             table,
+            core: OnceLock::new(),
             retired: Mutex::default(),
             waker: AtomicWaker::new(),
         }
+    }
+
+    /// The queue of the streams of one protocol: the core's own, or else the given one.
+    pub(super) fn queue_for<'a>(
+        &'a self,
+        protocol: &StreamProtocol,
+        others: &'a mpsc::Sender<InboundStream>,
+    ) -> &'a mpsc::Sender<InboundStream> {
+        self.core
+            .get()
+            .filter(|core| core.protocols.contains(&protocol.as_ref()))
+            .map_or(others, |core| &core.queue)
     }
 
     /// Asks the behaviour to close a connection that nobody needs any more.
@@ -203,6 +223,17 @@ pub struct StreamsHandle {
 }
 
 impl StreamsHandle {
+    /// Has the streams of these protocols go to a queue of this length instead of the common one. Works once.
+    pub(crate) fn divert(
+        &self,
+        protocols: &'static [&'static str],
+        length: usize,
+    ) -> mpsc::Receiver<InboundStream> {
+        let (queue, receiver) = mpsc::channel(length);
+        let _ = self.shared.core.set(CoreProtocols { protocols, queue });
+        receiver
+    }
+
     /// The live connections to a peer, oldest first.
     pub fn connections(&self, peer: &PeerId) -> Vec<Arc<Conn>> {
         self.shared.conns(peer)
@@ -239,6 +270,23 @@ impl StreamsHandle {
             .map(|(index, conn)| conn.candidate(index))
             .collect();
         conns.get(choose(&candidates, policy)?).cloned()
+    }
+
+    /// One live connection by its id.
+    pub(crate) fn find(&self, peer: &PeerId, connection: ConnectionId) -> Option<Arc<Conn>> {
+        let conns = self.shared.conns(peer);
+        conns.into_iter().find(|conn| conn.id() == connection)
+    }
+
+    /// Whether an unsuspected connection lives, direct and relayed.
+    pub(crate) fn live_kinds(&self, peer: &PeerId) -> (bool, bool) {
+        let conns = self.shared.conns(peer);
+        let good = |relayed: bool| {
+            conns.iter().any(|conn| {
+                conn.path().is_relayed() == relayed && conn.is_live() && !conn.is_suspect()
+            })
+        };
+        (good(false), good(true))
     }
 
     /// Opens a stream over the best live connection. Never dials.

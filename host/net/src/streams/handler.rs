@@ -40,8 +40,9 @@ use super::{
 const PAIRING_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A connection that answered within this time is trusted to be alive, so a stream of a protocol that the peer is
-/// known to serve needs no answer before it is used. A little more than the interval between pings.
-const TRUSTED_ANSWER: Duration = Duration::from_secs(18);
+/// known to serve needs no answer before it is used. Short: bytes that go into a path which died meanwhile are lost
+/// with the stream, while one that waits for its answer can still take another path.
+pub(super) const TRUSTED_ANSWER: Duration = Duration::from_secs(2);
 
 /// What comes back with a negotiated or failed outbound stream.
 pub struct Pending {
@@ -137,7 +138,8 @@ impl Handler {
             connection: self.conn.id(),
             stream: PeerStream::new(stream, guard),
         };
-        self.inbound.try_send(stream).map_err(|_| "the queue is full")?;
+        let queue = self.shared.queue_for(&stream.protocol, &self.inbound);
+        queue.try_send(stream).map_err(|_| "the queue is full")?;
         self.shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -162,6 +164,8 @@ impl ConnectionHandler for Handler {
         match &self.role {
             Some(Role::Member(_)) => !self.conn.is_superseded(),
             Some(Role::Pairing) => self.conn.opened().elapsed() < PAIRING_KEEP_ALIVE,
+            // A relay sees from where this node comes, over each transport, as long as the connection lives.
+            Some(Role::Infra) => self.conn.is_kept() && !self.conn.is_superseded(),
             _ => false,
         }
     }

@@ -20,6 +20,7 @@ use std::{
 use futures::io::{AsyncRead as _, AsyncWrite as _};
 use libp2p::{PeerId, Stream, swarm::ConnectionId};
 use peerup_model::{PathKind, Transport};
+use peerup_paths::LimitKind;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf},
     time::Sleep,
@@ -30,6 +31,16 @@ use crate::streams::{Conn, StreamGuard};
 /// How long the end of a QUIC stream may be followed by the news that it was a reset. A peer that drops its stream
 /// queues both within microseconds, yet now and then in two packets; a packet lost between them still deceives.
 const QUIC_GRACE: Duration = Duration::from_millis(2);
+
+/// Why a stream over a relay ended before its time. Found in the error of a read or write by downcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the relay {relay} ended the circuit: its limit {limit} is used up; a new connection starts with a fresh one")]
+pub struct CircuitExhausted {
+    /// The relay whose limit it is.
+    pub relay: PeerId,
+    /// Which limit.
+    pub limit: LimitKind,
+}
 
 #[derive(Debug)]
 enum ReadState {
@@ -122,9 +133,20 @@ impl PeerStream {
             };
         }
         Poll::Ready(match self.read {
-            ReadState::Reset => Err(io::ErrorKind::ConnectionReset.into()),
+            ReadState::Reset => Err(self.explained(io::ErrorKind::ConnectionReset.into())),
             _ => Ok(()),
         })
+    }
+
+    /// Names the limit of the relay where the circuit looks to have run into one.
+    fn explained(&self, error: io::Error) -> io::Error {
+        let conn = self.guard.conn();
+        match (conn.exhausted_by(), conn.path()) {
+            (Some(limit), PathKind::Relayed(relay)) => {
+                io::Error::new(error.kind(), CircuitExhausted { relay, limit })
+            }
+            _ => error,
+        }
     }
 
     /// Whether the peer refuses further bytes, as it does after a reset and does not after an orderly end.
@@ -162,7 +184,8 @@ impl AsyncRead for PeerStream {
         if !matches!(this.read, ReadState::Open) {
             return this.poll_end(cx);
         }
-        let read = futures::ready!(Pin::new(&mut this.stream).poll_read(cx, buf.initialize_unfilled()))?;
+        let read = futures::ready!(Pin::new(&mut this.stream).poll_read(cx, buf.initialize_unfilled()))
+            .map_err(|error| this.explained(error))?;
         if read == 0 {
             let quic = this.path() == PathKind::Direct(Transport::Quic);
             this.read = match this.is_refused() {
@@ -190,7 +213,7 @@ impl AsyncWrite for PeerStream {
                 this.guard.conn().count_out(written);
                 Poll::Ready(Ok(written))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(as_reset(error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(this.explained(as_reset(error)))),
             Poll::Pending => {
                 if !this
                     .writer
