@@ -70,6 +70,17 @@ pub(crate) enum Command {
         /// A name, a peer id, or a unique prefix of one.
         name: String,
     },
+    /// Explain the path to a peer: what was tried, what stands in the way, and what would help.
+    Why {
+        /// A name, a peer id, or a unique prefix of one.
+        peer: String,
+    },
+    /// Show the connected peers and the paths to them.
+    Peers {
+        /// Also those that are not connected.
+        #[arg(long)]
+        all: bool,
+    },
     /// Show this node: its id, addresses, relays and services.
     Status,
     /// Say who may connect.

@@ -14,6 +14,7 @@ mod resolve;
 mod service;
 mod status;
 mod whoami;
+mod why;
 
 use peerup_model::{ErrorCode, Failure};
 
@@ -29,6 +30,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Ping(arguments) => ping::run(context, arguments).await,
         Command::Resolve { name } => resolve::run(context, &name).await,
         Command::Status => status::run(context).await,
+        Command::Why { peer } => why::run(context, &peer).await,
+        Command::Peers { all } => daemon::peers(context, all).await,
         Command::Auth(command) => auth::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
         Command::Relay(command) => relay::run(context, command).await,

@@ -50,6 +50,21 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
 }
 
 /// Returns a text, or a dash where there is none.
+/// A number of bytes for people, in powers of 1024 like the config's.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = ["B", "KB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = units.iter();
+    let mut name = unit.next();
+    while value >= 1024.0
+        && let Some(next) = unit.next()
+    {
+        value /= 1024.0;
+        name = Some(next);
+    }
+    format!("{value:.0} {}", name.unwrap_or(&"B"))
+}
+
 pub(crate) fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".to_owned(), |text| text.to_string())
 }

@@ -109,7 +109,7 @@ pub(super) fn tell(context: &Context, done: &serde_json::Value) -> Result<(), Fa
     Ok(())
 }
 
-async fn peers(context: &Context, all: bool) -> Result<(), Failure> {
+pub(super) async fn peers(context: &Context, all: bool) -> Result<(), Failure> {
     let session = Session::attach(context).await?;
     let path = if all { "/v1/peers?all=true" } else { "/v1/peers" };
     let peers: Vec<PeerInfo> = get(&session, path).await?;
@@ -131,6 +131,11 @@ fn peer_row(peer: &PeerInfo) -> [String; 7] {
         (Some(path), Some(transport), _) => format!("{path} {transport}"),
         (Some(path), None, Some(via)) => format!("{path} via {via}"),
         (path, ..) => output::or_dash(path.as_ref()),
+    };
+    let left = peer.connections.first().and_then(|best| best.budget?.bytes_left);
+    let path = match left {
+        Some(left) => format!("{path} ({} left)", output::bytes(left)),
+        None => path,
     };
     [
         output::or_dash(peer.name.as_ref()),

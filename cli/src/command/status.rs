@@ -35,6 +35,9 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
             reserved: false,
             state: "no daemon".to_owned(),
             last_error: None,
+            held: false,
+            rtt_ms: None,
+            limit: None,
         })
         .collect();
     Ok(StatusInfo {
@@ -52,10 +55,27 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
         relay_addresses: Vec::new(),
         services_count: config.services.values().filter(|service| service.enabled).count(),
         nat: "unknown".to_owned(),
+        nat_details: peerup_api::NatInfo::default(),
         relays,
         config: path.display().to_string(),
         problems: vec!["no daemon is running; start it with: peerup daemon".to_owned()],
     })
+}
+
+/// What a relay allows, in words; nothing where it sets no limit.
+pub(super) fn limit(relay: &RelayInfo) -> String {
+    let Some(limit) = relay.limit else {
+        return String::new();
+    };
+    let bytes = limit.bytes.map(output::bytes);
+    let time = limit
+        .duration_s
+        .map(|seconds| humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string());
+    let parts: Vec<_> = bytes.into_iter().chain(time).collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(" (a circuit carries at most {})", parts.join(" or lasts at most "))
 }
 
 fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Failure> {
@@ -84,11 +104,13 @@ fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Fa
     for address in &status.listen_addresses {
         output::line(format!("listening: {address}"))?;
     }
+    output::line(format!("nat:       {}", status.nat))?;
     for relay in &status.relays {
         let name = relay.name.as_ref().unwrap_or(&relay.peer_id);
         let error = relay.last_error.as_ref().filter(|_| !relay.reserved);
         let why = error.map(|error| format!(": {error}")).unwrap_or_default();
-        output::line(format!("relay:     {name} {}{why}", relay.state))?;
+        let rtt = relay.rtt_ms.map(|rtt| format!(" {rtt:.1}ms")).unwrap_or_default();
+        output::line(format!("relay:     {name} {}{rtt}{}{why}", relay.state, limit(relay)))?;
     }
     for problem in &status.problems {
         output::line(format!("problem:   {problem}"))?;

@@ -38,6 +38,8 @@ pub struct StatusInfo {
     pub services_count: usize,
     /// What is known of the NAT; `unknown` until it is determined.
     pub nat: String,
+    /// The same for programs.
+    pub nat_details: NatInfo,
     /// The configured relays and their reservations.
     pub relays: Vec<RelayInfo>,
     /// Path of the config file.
@@ -61,6 +63,138 @@ pub struct RelayInfo {
     pub state: String,
     /// Why the last attempt failed, if it did.
     pub last_error: Option<String>,
+    /// Whether the node keeps a reservation on it; the others are in reserve.
+    pub held: bool,
+    /// Smoothed round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// What it allows one circuit.
+    pub limit: Option<LimitInfo>,
+}
+
+/// What a relay allows one circuit.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct LimitInfo {
+    /// Bytes, both directions together; none for no limit.
+    pub bytes: Option<u64>,
+    /// Seconds; none for no limit.
+    pub duration_s: Option<u64>,
+}
+
+/// What is left of a circuit.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct BudgetInfo {
+    /// Bytes, both directions together; none for no limit.
+    pub bytes_left: Option<u64>,
+    /// Seconds; none for no limit.
+    pub seconds_left: Option<u64>,
+}
+
+/// What is known of a NAT.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NatInfo {
+    /// `none`, `endpoint-independent`, `symmetric` or `unknown`.
+    pub kind: String,
+    /// Whether it keeps the port; none if that is not known.
+    pub port_preserving: Option<bool>,
+    /// Whether the provider translates once more; none if that is not known.
+    pub cgnat: Option<bool>,
+    /// `ok`, `blocked` or `unknown`.
+    pub udp: String,
+}
+
+impl Default for NatInfo {
+    fn default() -> Self {
+        Self {
+            kind: "unknown".to_owned(),
+            port_preserving: None,
+            cgnat: None,
+            udp: "unknown".to_owned(),
+        }
+    }
+}
+
+/// `GET /v1/why/{peer}`: why the path to a peer is what it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhyInfo {
+    /// Which peer.
+    pub peer: WhyPeer,
+    /// The path new streams would take: `DIRECT` or `RELAYED`; none without a connection that answers.
+    pub path: Option<String>,
+    /// The relay of a relayed path.
+    pub via: Option<String>,
+    /// The transport of a direct path.
+    pub transport: Option<String>,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The one change most likely to help.
+    pub advice: Option<WhyAdvice>,
+    /// The path policy for this peer.
+    pub policy: String,
+    /// This side.
+    pub local: WhySide,
+    /// The other side, as it told.
+    pub remote: WhySide,
+    /// Live connections, the one that a new stream takes first.
+    pub connections: Vec<ConnectionInfo>,
+    /// What was tried, the latest last.
+    pub attempts: Vec<WhyAttempt>,
+    /// The configured relays.
+    pub relays: Vec<RelayInfo>,
+    /// Seconds until the next attempt to get a direct path; none while none is due.
+    pub next_try_s: Option<f64>,
+}
+
+/// Which peer a report is about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhyPeer {
+    /// Its id.
+    pub id: String,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhyAdvice {
+    /// What, and on which machine.
+    pub text: String,
+    /// The command that does it, if one does.
+    pub command: Option<String>,
+}
+
+/// One side of a path.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhySide {
+    /// The NAT in front of it; none if it did not tell.
+    pub nat: Option<NatInfo>,
+    /// Where it can or may be reached.
+    pub candidates: Vec<WhyCandidate>,
+    /// How old the other side's word is, in seconds; none for this side, or where there is none.
+    pub age_s: Option<u64>,
+}
+
+/// One address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhyCandidate {
+    /// The multiaddr.
+    pub address: String,
+    /// Who knows it.
+    pub source: String,
+    /// Seconds since it was last seen; none where that means nothing.
+    pub age_s: Option<u64>,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WhyAttempt {
+    /// `dial`, `punch` or `circuit`.
+    pub kind: String,
+    /// The address or relay.
+    pub target: String,
+    /// What it ended in.
+    pub outcome: String,
+    /// Seconds ago.
+    pub ago_s: u64,
 }
 
 /// `GET /v1/services`.
@@ -134,6 +268,16 @@ pub struct PeerInfo {
 pub struct ConnectionInfo {
     /// `DIRECT` or `RELAYED`.
     pub path: String,
+    /// The transport of a direct path.
+    pub transport: Option<String>,
+    /// The relay of a relayed path.
+    pub via: Option<String>,
+    /// Seconds since it was established.
+    pub age_s: u64,
+    /// Whether an answer is overdue, so that new streams avoid it.
+    pub suspect: bool,
+    /// What is left of the circuit; none without a limit.
+    pub budget: Option<BudgetInfo>,
     /// The remote address.
     pub address: String,
     /// Last measured round trip in milliseconds.

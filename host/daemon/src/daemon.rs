@@ -25,6 +25,8 @@ use crate::{
     status,
 };
 
+/// Where the daemon keeps the addresses of peers between two starts, beside the config.
+const ADDRESS_BOOK: &str = "peers.json";
 /// How often `authorized_keys` is looked at, for those who edit it by hand.
 const KEYS_CHECK: Duration = Duration::from_millis(500);
 /// How long after a change tunnels are looked at: one that was allowed just before may be joined a little later.
@@ -232,7 +234,7 @@ async fn assemble(
     let protocols = ProtocolTable::default();
     let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
     let (node, inbound) = Node::start(
-        network_config(options.mode, &config, &identity),
+        network_config(options.mode, &config, &identity, folder),
         access.policy(),
         protocols,
     )
@@ -251,19 +253,26 @@ async fn assemble(
     Ok((app, inbound))
 }
 
-fn network_config(mode: Mode, config: &NodeConfig, identity: &Keypair) -> peerup_net::NodeConfig {
+fn network_config(
+    mode: Mode,
+    config: &NodeConfig,
+    identity: &Keypair,
+    folder: &std::path::Path,
+) -> peerup_net::NodeConfig {
     let relays = app::relays(config);
     match mode {
         Mode::Client => peerup_net::NodeConfig {
             listen: any_port(&config.network.listen_addresses),
             relays,
             reserve: false,
+            watch_network: false,
             ..peerup_net::NodeConfig::new(identity.clone())
         },
         Mode::Reachable | Mode::Daemon => peerup_net::NodeConfig {
             listen: config.network.listen_addresses.clone(),
             external: config.network.external_addresses.clone(),
             relays,
+            address_book: (mode == Mode::Daemon).then(|| folder.join(ADDRESS_BOOK)),
             ..peerup_net::NodeConfig::new(identity.clone())
         },
     }

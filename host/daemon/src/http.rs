@@ -53,6 +53,9 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/expose", post(routes::expose))
         .route("/v1/expose/{name}", delete(routes::unexpose))
         .route("/v1/peers", get(routes::peers))
+        .route("/v1/paths", get(routes::paths))
+        .route("/v1/why/{peer}", get(routes::why))
+        .route("/v1/reconnect", post(routes::reconnect))
         .route("/v1/auth", get(routes::auth).post(routes::authorize))
         .route("/v1/auth/{peer}", delete(routes::deauthorize))
         .route(

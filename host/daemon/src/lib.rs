@@ -22,6 +22,7 @@ mod plugins;
 mod proxies;
 mod services;
 mod status;
+mod why;
 
 pub use daemon::{Daemon, DaemonOptions, Mode};
 pub use describe::{describe_entry, describe_services, read_auth_request};

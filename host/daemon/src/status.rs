@@ -2,9 +2,10 @@
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
-use peerup_api::{ConnectionInfo, PeerInfo, RelayInfo, StatusInfo};
+use peerup_api::{BudgetInfo, ConnectionInfo, LimitInfo, NatInfo, PeerInfo, RelayInfo, StatusInfo};
 use peerup_model::{ErrorCode, Failure, PathKind};
-use peerup_net::{ConnSnapshot, NOT_ADMITTED, NodeSnapshot, PeerSnapshot};
+use peerup_paths::{NatKind, PathNat, UdpVerdict};
+use peerup_net::{ConnSnapshot, NOT_ADMITTED, NodeSnapshot, PeerSnapshot, RelaySnapshot};
 use peerup_trust::Role;
 
 use crate::app::App;
@@ -30,7 +31,8 @@ pub(crate) async fn status(app: &App) -> Result<StatusInfo, Failure> {
         listen_addresses: text(direct),
         relay_addresses: text(relayed),
         services_count: config.services.values().filter(|service| service.enabled).count(),
-        nat: "unknown".to_owned(),
+        nat: snapshot.nat.to_string(),
+        nat_details: nat_info(&PathNat::from(&snapshot.nat)),
         config: app.config_path().display().to_string(),
         problems: problems(app, &relays),
         relays,
@@ -82,8 +84,12 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
 
 pub(crate) async fn relays(app: &App) -> Result<Vec<RelayInfo>, Failure> {
     let snapshot = snapshot(app).await?;
-    let relays = snapshot
-        .relays
+    Ok(relay_infos(app, &snapshot.relays))
+}
+
+/// Returns relays as the API tells them.
+pub(crate) fn relay_infos(app: &App, relays: &[RelaySnapshot]) -> Vec<RelayInfo> {
+    relays
         .iter()
         .map(|relay| RelayInfo {
             peer_id: relay.peer.to_base58(),
@@ -92,9 +98,35 @@ pub(crate) async fn relays(app: &App) -> Result<Vec<RelayInfo>, Failure> {
             reserved: relay.reserved,
             state: relay.state.clone(),
             last_error: relay.last_error.as_deref().map(explained),
+            held: relay.held,
+            rtt_ms: relay.rtt.map(milliseconds),
+            limit: relay.limit.map(|limit| LimitInfo {
+                bytes: limit.bytes,
+                duration_s: limit.duration.map(|time| time.as_secs()),
+            }),
         })
-        .collect();
-    Ok(relays)
+        .collect()
+}
+
+/// Returns a NAT as the API tells it.
+pub(crate) fn nat_info(nat: &PathNat) -> NatInfo {
+    NatInfo {
+        kind: match nat.kind {
+            NatKind::None => "none",
+            NatKind::EndpointIndependent => "endpoint-independent",
+            NatKind::Symmetric => "symmetric",
+            NatKind::Unknown => "unknown",
+        }
+        .to_owned(),
+        port_preserving: nat.port_preserving,
+        cgnat: nat.cgnat,
+        udp: match nat.udp {
+            UdpVerdict::Ok => "ok",
+            UdpVerdict::Blocked => "blocked",
+            UdpVerdict::Unknown => "unknown",
+        }
+        .to_owned(),
+    }
 }
 
 /// Says what a relay's answer means, and what to do. libp2p knows one word for every limit.
@@ -133,9 +165,18 @@ pub(crate) async fn peers(app: &App, all: bool) -> Result<Vec<PeerInfo>, Failure
 }
 
 fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
-    let connections: Vec<ConnectionInfo> = peer.connections.iter().map(connection_info).collect();
-    // The node lists the connection that a new stream would take first.
-    let best = peer.connections.first();
+    let connections: Vec<ConnectionInfo> = peer
+        .connections
+        .iter()
+        .map(|connection| connection_info(app, connection))
+        .collect();
+    // The node lists the connection that a new stream would take first. One that is silent is no connection.
+    let answered = |connection: &&ConnSnapshot| {
+        connection
+            .last_answer
+            .is_some_and(|age| age.as_secs() <= CONNECTED_WITHIN_SECONDS)
+    };
+    let best = peer.connections.iter().find(answered);
     let (path, transport, via) = match best.map(|connection| connection.path) {
         None => (None, None, None),
         Some(PathKind::Direct(transport)) => (Some("DIRECT".to_owned()), Some(transport.to_string()), None),
@@ -173,8 +214,21 @@ fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
     }
 }
 
-fn connection_info(connection: &ConnSnapshot) -> ConnectionInfo {
+/// Returns a connection as the API tells it.
+pub(crate) fn connection_info(app: &App, connection: &ConnSnapshot) -> ConnectionInfo {
+    let (transport, via) = match connection.path {
+        PathKind::Direct(transport) => (Some(transport.to_string()), None),
+        PathKind::Relayed(relay) => (None, Some(app.display(&relay))),
+    };
     ConnectionInfo {
+        transport,
+        via,
+        age_s: connection.age.as_secs(),
+        suspect: connection.suspect,
+        budget: connection.budget.map(|budget| BudgetInfo {
+            bytes_left: budget.bytes,
+            seconds_left: budget.time.map(|time| time.as_secs()),
+        }),
         path: if connection.path.is_relayed() {
             "RELAYED"
         } else {

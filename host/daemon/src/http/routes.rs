@@ -21,7 +21,7 @@ use crate::{
     describe::{self, read_auth_request},
     forward,
     names::ChosenBy,
-    pairing, status,
+    pairing, status, why,
 };
 
 /// How long a client may take to send a request's body.
@@ -131,6 +131,35 @@ pub(super) async fn peers(State(app): State<Arc<App>>, format: Format, request: 
         .split('&')
         .any(|pair| pair == "all=true");
     Ok(format.answer(status::peers(&app, all).await?))
+}
+
+pub(super) async fn why(State(app): State<Arc<App>>, format: Format, Path(peer): Path<String>) -> Answer {
+    Ok(format.answer(why::why(&app, &peer).await?))
+}
+
+/// Every live connection of every peer.
+pub(super) async fn paths(State(app): State<Arc<App>>, format: Format) -> Answer {
+    let peers = status::peers(&app, true).await?;
+    let paths: Vec<serde_json::Value> = peers
+        .iter()
+        .flat_map(|peer| {
+            peer.connections.iter().map(move |connection| {
+                let mut path = serde_json::to_value(connection).unwrap_or_default();
+                if let Some(object) = path.as_object_mut() {
+                    object.insert("peer_id".to_owned(), peer.id.clone().into());
+                    object.insert("name".to_owned(), peer.name.clone().into());
+                }
+                path
+            })
+        })
+        .collect();
+    Ok(format.answer(paths))
+}
+
+/// Forgets every waiting time: relays, addresses and hole punching are tried again now.
+pub(super) async fn reconnect(State(app): State<Arc<App>>, format: Format) -> Answer {
+    app.node.reset_backoffs().await;
+    Ok(format.answer(done("every waiting time is forgotten")))
 }
 
 pub(super) async fn auth(State(app): State<Arc<App>>, format: Format) -> Answer {

@@ -48,6 +48,19 @@ pub enum AddressSource {
     Operator,
 }
 
+impl std::fmt::Display for AddressSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mdns => "found on the local network",
+            Self::Observed => "seen on a connection",
+            Self::Dht => "from the peer's record",
+            Self::Told => "told by the peer",
+            Self::Worked => "worked before",
+            Self::Operator => "given by the operator",
+        })
+    }
+}
+
 /// An address of a peer, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownAddress {
@@ -94,8 +107,6 @@ enum Present {
     Unnamed,
     /// Private addresses of this network are good.
     Named(String),
-    /// It has just changed: no private address is good.
-    Unknown,
 }
 
 /// The address book.
@@ -118,7 +129,7 @@ impl Book {
         let network = match &self.present {
             _ if !is_private(address) => None,
             Present::Named(network) => Some(network.clone()),
-            Present::Unnamed | Present::Unknown => None,
+            Present::Unnamed => None,
         };
         self.insert(
             peer,
@@ -180,12 +191,6 @@ impl Book {
             }
         }
         self.set_network(Some(network));
-    }
-
-    /// Stops using the private addresses of the network that was left, until [`Book::set_network`] names the new
-    /// one. They stay known for the next time on theirs.
-    pub(super) fn forget_network_local(&mut self) {
-        self.present = Present::Unknown;
     }
 
     /// Direct addresses of the peer that are good on this network, each ending in its id: those that worked last
@@ -340,7 +345,6 @@ impl Book {
         match &self.present {
             Present::Unnamed => entry.network.is_none(),
             Present::Named(network) => entry.network.as_ref() == Some(network),
-            Present::Unknown => false,
         }
     }
 }
