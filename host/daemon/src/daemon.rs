@@ -252,19 +252,21 @@ async fn assemble(
 }
 
 fn network_config(mode: Mode, config: &NodeConfig, identity: &Keypair) -> peerup_net::NodeConfig {
-    let relays = app::relays(config);
+    // DISCOVERY: the one place where `config.discovery` (mdns, dht, upnp) goes into the node, for every mode.
+    let common = peerup_net::NodeConfig {
+        relays: app::relays(config),
+        ..peerup_net::NodeConfig::new(identity.clone())
+    };
     match mode {
         Mode::Client => peerup_net::NodeConfig {
             listen: any_port(&config.network.listen_addresses),
-            relays,
             reserve: false,
-            ..peerup_net::NodeConfig::new(identity.clone())
+            ..common
         },
         Mode::Reachable | Mode::Daemon => peerup_net::NodeConfig {
             listen: config.network.listen_addresses.clone(),
             external: config.network.external_addresses.clone(),
-            relays,
-            ..peerup_net::NodeConfig::new(identity.clone())
+            ..common
         },
     }
 }

@@ -206,15 +206,15 @@ impl Node {
 
     /// Connects to a peer, if it is not connected, and waits until it has answered on the connection.
     pub async fn connect(&self, peer: PeerId) -> Result<(), OpenError> {
+        self.connect_over(peer, PathPolicy::PreferDirect).await
+    }
+
+    /// Like [`Node::connect`], with a connection over a path that the policy allows.
+    pub async fn connect_over(&self, peer: PeerId, policy: PathPolicy) -> Result<(), OpenError> {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let connect = async {
-            if self
-                .inner
-                .streams
-                .choose(&peer, PathPolicy::PreferDirect)
-                .is_none()
-            {
-                self.dial(peer, PathPolicy::PreferDirect).await?;
+            if self.inner.streams.choose(&peer, policy).is_none() {
+                self.dial(peer, policy).await?;
             }
             let (reply, answer) = oneshot::channel();
             self.send(NodeCommand::Confirm { peer, reply }).await?;
