@@ -5,7 +5,7 @@ use peerup_api::{ClientError, RelayInfo, RelayRequest};
 use peerup_config::{ConfigFile, RelayAddress};
 use peerup_model::{ErrorCode, Failure};
 
-use super::{daemon, usage};
+use super::{daemon, status, usage};
 use crate::{arguments::Relay, context::Context, output, session};
 
 pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure> {
@@ -71,18 +71,7 @@ pub(crate) async fn run(context: &Context, command: Relay) -> Result<(), Failure
                     .get("/v1/relays")
                     .await
                     .map_err(ClientError::into_failure)?,
-                None => config
-                    .relays
-                    .iter()
-                    .map(|relay| RelayInfo {
-                        peer_id: relay.peer().to_base58(),
-                        name: peerup_daemon::name_of(&config, &relay.peer()).map(ToString::to_string),
-                        addresses: vec![relay.to_string()],
-                        reserved: false,
-                        state: "no daemon".to_owned(),
-                        last_error: None,
-                    })
-                    .collect(),
+                None => status::offline_relays(&config),
             };
             print(context, &relays)
         }

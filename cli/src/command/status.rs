@@ -24,8 +24,9 @@ pub(super) async fn print_running(context: &Context, client: &Client) -> Result<
     print(context, &status, true)
 }
 
-fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Failure> {
-    let relays = config
+/// The configured relays, of which nothing is known without a daemon.
+pub(super) fn offline_relays(config: &NodeConfig) -> Vec<RelayInfo> {
+    config
         .relays
         .iter()
         .map(|relay| RelayInfo {
@@ -39,7 +40,11 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
             rtt_ms: None,
             limit: None,
         })
-        .collect();
+        .collect()
+}
+
+fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Failure> {
+    let relays = offline_relays(config);
     Ok(StatusInfo {
         peer_id: own_id(config)?,
         name: config.name.as_ref().map(ToString::to_string),
@@ -75,7 +80,10 @@ pub(super) fn limit(relay: &RelayInfo) -> String {
     if parts.is_empty() {
         return String::new();
     }
-    format!(" (a circuit carries at most {})", parts.join(" or lasts at most "))
+    format!(
+        " (a circuit carries at most {})",
+        parts.join(" or lasts at most ")
+    )
 }
 
 fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Failure> {
@@ -110,7 +118,11 @@ fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Fa
         let error = relay.last_error.as_ref().filter(|_| !relay.reserved);
         let why = error.map(|error| format!(": {error}")).unwrap_or_default();
         let rtt = relay.rtt_ms.map(|rtt| format!(" {rtt:.1}ms")).unwrap_or_default();
-        output::line(format!("relay:     {name} {}{rtt}{}{why}", relay.state, limit(relay)))?;
+        output::line(format!(
+            "relay:     {name} {}{rtt}{}{why}",
+            relay.state,
+            limit(relay)
+        ))?;
     }
     for problem in &status.problems {
         output::line(format!("problem:   {problem}"))?;

@@ -55,12 +55,19 @@ fn print(why: &WhyInfo) -> Result<(), Failure> {
             .or(connection.via.as_ref())
             .map(|how| format!(" {how}"))
             .unwrap_or_default();
-        let rtt = connection.rtt_ms.map(|rtt| format!(" rtt {rtt:.1}ms")).unwrap_or_default();
+        let rtt = connection
+            .rtt_ms
+            .map(|rtt| format!(" rtt {rtt:.1}ms"))
+            .unwrap_or_default();
         let seen = connection
             .last_seen_s
             .map(|seconds| format!(", answered {seconds} s ago"))
             .unwrap_or_default();
-        let doubt = if connection.suspect { ", an answer is overdue" } else { "" };
+        let doubt = if connection.suspect {
+            ", an answer is overdue"
+        } else {
+            ""
+        };
         let left = connection.budget.map(|budget| {
             let bytes = budget.bytes_left.map(output::bytes);
             let time = budget.seconds_left.map(|seconds| format!("{seconds} s"));
@@ -86,13 +93,20 @@ fn print(why: &WhyInfo) -> Result<(), Failure> {
         let name = relay.name.as_ref().unwrap_or(&relay.peer_id);
         let error = relay.last_error.as_ref().filter(|_| !relay.reserved);
         let cause = error.map(|error| format!(": {error}")).unwrap_or_default();
-        output::line(format!("relay {name}: {}{}{cause}", relay.state, super::status::limit(relay)))?;
+        output::line(format!(
+            "relay {name}: {}{}{cause}",
+            relay.state,
+            super::status::limit(relay)
+        ))?;
     }
     Ok(())
 }
 
 fn side(which: &str, side: &WhySide) -> Result<(), Failure> {
-    let nat = side.nat.as_ref().map_or_else(|| "NAT not told yet".to_owned(), nat);
+    let nat = side
+        .nat
+        .as_ref()
+        .map_or_else(|| "NAT not told yet".to_owned(), nat);
     output::line(format!("{which}: {nat}"))?;
     for candidate in side.candidates.iter().take(SHOWN_CANDIDATES) {
         output::line(format!("  {} ({})", candidate.address, candidate.source))?;

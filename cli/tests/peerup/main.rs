@@ -15,6 +15,7 @@ mod ending;
 mod files;
 mod json;
 mod pairing;
+mod paths;
 mod relay;
 mod support;
 mod tunnels;

@@ -10,8 +10,9 @@ mod types;
 pub use client::{Client, ClientError, EventLines, InProcess};
 pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_path};
 pub use types::{
-    Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody, ExposeRequest,
-    InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo, NatInfo, PeerInfo, PingRequest,
-    PluginCommandInfo, PluginInfo, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo,
-    ServiceUpdate, StatusInfo, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
+    Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody,
+    ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo, NatInfo,
+    PeerInfo, PingRequest, PluginCommandInfo, PluginInfo, RelayInfo, RelayRequest, ResolveAnswer,
+    ResolveRequest, ServiceInfo, ServiceUpdate, StatusInfo, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate,
+    WhyInfo, WhyPeer, WhySide,
 };

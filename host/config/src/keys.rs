@@ -27,7 +27,9 @@ pub(crate) enum Shape {
 use Shape::{Free, Ignored, List, Map, Named, Value};
 
 const RESERVATIONS_KEPT: &str = "reservations are kept up without a setting";
-const NO_DHT: &str = "peers are found over relays and known addresses";
+const NO_RENDEZVOUS: &str = "peers are found by their ids, with no meeting point to agree on";
+const RELAYS_BEGIN: &str = "the relays are where a search begins; see relay.addresses";
+const RELAYS_ARE_THE_NETWORK: &str = "the relays and authorized_keys say who belongs together";
 
 /// Keys of a node's config.
 pub(crate) const NODE: Shape = Map(&[
@@ -39,6 +41,7 @@ pub(crate) const NODE: Shape = Map(&[
         Map(&[
             ("listen_addresses", List),
             ("external_addresses", List),
+            ("upnp", Value),
             (
                 "force_private_reachability",
                 Ignored("a reservation is made on every relay in any case"),
@@ -97,7 +100,25 @@ pub(crate) const NODE: Shape = Map(&[
         Map(&[("idle_timeout", Value), ("write_timeout", Value)]),
     ),
     ("daemon", Map(&[("drain_timeout", Value), ("cache_dir", Value)])),
-    ("discovery", Ignored(NO_DHT)),
+    (
+        "discovery",
+        Map(&[
+            ("mdns", Value),
+            ("dht", Value),
+            ("rendezvous", Ignored(NO_RENDEZVOUS)),
+            ("bootstrap_peers", Ignored(RELAYS_BEGIN)),
+            ("network", Ignored(RELAYS_ARE_THE_NETWORK)),
+        ]),
+    ),
+    (
+        "paths",
+        Map(&[
+            ("default", Value),
+            ("peers", Named(&Value)),
+            ("services", Named(&Value)),
+            ("plugins", Named(&Value)),
+        ]),
+    ),
     ("protocols", Ignored("the ping plugin answers; see plugins.ping")),
 ]);
 

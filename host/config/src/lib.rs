@@ -11,9 +11,11 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod keys;
+mod listed;
 mod load;
 mod node;
 mod patch;
+mod paths;
 mod position;
 mod raw;
 mod relay;
@@ -23,14 +25,16 @@ mod values;
 pub use atomic::create_config;
 pub use edit::{ConfigEditor, ConfigFile, Edited};
 pub use error::{ConfigError, EditError, FindError, Problem};
+pub use listed::{AllowedPeer, AllowedPeerError};
 pub use load::{
     CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, load_node, load_relay, parse_node,
     parse_relay,
 };
 pub use node::{
-    AllowedPeer, DEFAULT_SERVICE_PLUGIN, DaemonConfig, NetworkConfig, NodeConfig, PluginEntry, PluginLimits,
-    SecurityConfig, ServiceAccess, ServiceEntry, TunnelConfig, default_plugins,
+    DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, PluginEntry,
+    PluginLimits, SecurityConfig, ServiceAccess, ServiceEntry, TunnelConfig, default_plugins,
 };
+pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
 pub use relay::{Enrollment, RelayConfig, RelayResources};
 pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};
 pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};

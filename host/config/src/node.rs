@@ -7,7 +7,9 @@ use multiaddr::Multiaddr;
 use peerup_model::{Grants, PeerName, PluginName, ServiceName};
 
 use crate::{
-    raw::{RawLimits, RawNode, RawPlugin, RawService},
+    listed::AllowedPeer,
+    paths::{self, PathsConfig},
+    raw::{RawDiscovery, RawLimits, RawNode, RawPlugin, RawService},
     values::{self, Reader, RelayAddress, at, check_host_port},
 };
 
@@ -39,6 +41,10 @@ pub struct NodeConfig {
     pub key_file: PathBuf,
     /// Where it listens and what it announces.
     pub network: NetworkConfig,
+    /// By which ways it looks for peers, and peers for it.
+    pub discovery: DiscoveryConfig,
+    /// Which paths streams may take.
+    pub paths: PathsConfig,
     /// The relays to hold a reservation on.
     pub relays: Vec<RelayAddress>,
     /// Who may connect.
@@ -62,6 +68,17 @@ pub struct NetworkConfig {
     pub listen_addresses: Vec<Multiaddr>,
     /// Addresses to announce besides those that are found out, without `/p2p/`.
     pub external_addresses: Vec<Multiaddr>,
+}
+
+/// By which ways a node looks for peers and for addresses under which it is reached itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiscoveryConfig {
+    /// Whether it asks for and answers to peers on the local network.
+    pub mdns: bool,
+    /// Whether it leaves its addresses in the relays' private table, sealed, and looks others up there.
+    pub dht: bool,
+    /// Whether it asks the router to forward its ports. `network.upnp` in the file.
+    pub upnp: bool,
 }
 
 /// The gate.
@@ -93,15 +110,6 @@ pub enum ServiceAccess {
     Everyone,
     /// Only these; an empty list lets nobody in.
     Only(Vec<AllowedPeer>),
-}
-
-/// One entry of a service's `allow` list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AllowedPeer {
-    /// A name out of `names:`. One that is not there lets nobody in.
-    Name(PeerName),
-    /// A peer by its id.
-    Id(PeerId),
 }
 
 /// One plugin with its rights and limits.
@@ -155,10 +163,7 @@ impl NodeConfig {
         };
         match &entry.access {
             ServiceAccess::Everyone => true,
-            ServiceAccess::Only(allowed) => allowed.iter().any(|one| match one {
-                AllowedPeer::Id(id) => id == peer,
-                AllowedPeer::Name(name) => self.names.get(name) == Some(peer),
-            }),
+            ServiceAccess::Only(allowed) => allowed.iter().any(|one| one.is(peer, &self.names)),
         }
     }
 }
@@ -181,6 +186,16 @@ impl Default for PluginLimits {
             memory: 16 << 20,
             cpu: Duration::from_secs(1),
             instances: 256,
+        }
+    }
+}
+
+impl Default for DiscoveryConfig {
+    fn default() -> Self {
+        Self {
+            mdns: true,
+            dht: true,
+            upnp: true,
         }
     }
 }
@@ -251,6 +266,7 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
     let key_file = raw.identity.unwrap_or_default().key_file;
     let key_file = reader.file(at!["identity", "key_file"], key_file, "identity.key");
     let network = raw.network.unwrap_or_default();
+    let discovery = discovery_config(&raw.discovery.unwrap_or_default(), network.upnp);
     let network = network_config(
         network.listen_addresses,
         network.external_addresses,
@@ -266,12 +282,15 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
     let names = names(raw.names.unwrap_or_default(), reader);
     let services = services(raw.services.unwrap_or_default(), &names, reader);
     let plugins = plugins(raw.plugins.unwrap_or_default(), reader);
+    let paths = paths::resolve(raw.paths.unwrap_or_default(), &names, &plugins, reader);
     let tunnels = raw.tunnels.unwrap_or_default();
     let daemon = raw.daemon.unwrap_or_default();
     NodeConfig {
         name,
         key_file,
         network,
+        discovery,
+        paths,
         relays,
         security,
         services,
@@ -319,6 +338,15 @@ pub(crate) fn network_config(
             &external.unwrap_or_default(),
             values::bare_address,
         ),
+    }
+}
+
+fn discovery_config(raw: &RawDiscovery, upnp: Option<bool>) -> DiscoveryConfig {
+    let default = DiscoveryConfig::default();
+    DiscoveryConfig {
+        mdns: raw.mdns.unwrap_or(default.mdns),
+        dht: raw.dht.unwrap_or(default.dht),
+        upnp: upnp.unwrap_or(default.upnp),
     }
 }
 
@@ -388,7 +416,9 @@ fn service_entry(
     };
     let access = match raw.allow {
         None => ServiceAccess::Everyone,
-        Some(allow) => ServiceAccess::Only(reader.list(at!["services", name, "allow"], &allow, allowed_peer)),
+        Some(allow) => {
+            ServiceAccess::Only(reader.list(at!["services", name, "allow"], &allow, values::parsed))
+        }
     };
     warn_about_unknown_names(name, &access, names, reader);
     Some(ServiceEntry {
@@ -397,16 +427,6 @@ fn service_entry(
         plugin: plugin?,
         access,
     })
-}
-
-fn allowed_peer(text: &str) -> Result<AllowedPeer, String> {
-    if let Ok(name) = text.parse() {
-        return Ok(AllowedPeer::Name(name));
-    }
-    match text.parse() {
-        Ok(id) => Ok(AllowedPeer::Id(id)),
-        Err(_) => Err(format!("{text:?} is neither a name nor a peer id")),
-    }
 }
 
 fn warn_about_unknown_names(
@@ -425,12 +445,11 @@ fn warn_about_unknown_names(
         );
     }
     for one in allowed {
-        match one {
-            AllowedPeer::Name(name) if !names.contains_key(name) => reader.warning(
+        if let Some(name) = one.unknown_name(names) {
+            reader.warning(
                 at!["services", service, "allow"],
                 format!("{name} is not in names: this entry lets nobody in"),
-            ),
-            _ => {}
+            );
         }
     }
 }

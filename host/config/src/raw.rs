@@ -22,8 +22,8 @@ pub(crate) struct RawNode {
     pub(crate) plugins: Option<BTreeMap<String, RawPlugin>>,
     pub(crate) tunnels: Option<RawTunnels>,
     pub(crate) daemon: Option<RawDaemon>,
-    #[serde(rename = "discovery")]
-    _discovery: Option<IgnoredAny>,
+    pub(crate) discovery: Option<RawDiscovery>,
+    pub(crate) paths: Option<RawPaths>,
     #[serde(rename = "protocols")]
     _protocols: Option<IgnoredAny>,
 }
@@ -39,8 +39,31 @@ pub(crate) struct RawIdentity {
 pub(crate) struct RawNetwork {
     pub(crate) listen_addresses: Option<Vec<String>>,
     pub(crate) external_addresses: Option<Vec<String>>,
+    pub(crate) upnp: Option<bool>,
     #[serde(rename = "force_private_reachability")]
     _force_private_reachability: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawDiscovery {
+    pub(crate) mdns: Option<bool>,
+    pub(crate) dht: Option<bool>,
+    #[serde(rename = "rendezvous")]
+    _rendezvous: Option<IgnoredAny>,
+    #[serde(rename = "bootstrap_peers")]
+    _bootstrap_peers: Option<IgnoredAny>,
+    #[serde(rename = "network")]
+    _network: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawPaths {
+    pub(crate) default: Option<String>,
+    pub(crate) peers: Option<BTreeMap<String, String>>,
+    pub(crate) services: Option<BTreeMap<String, String>>,
+    pub(crate) plugins: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

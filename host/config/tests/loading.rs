@@ -13,8 +13,8 @@ use std::{
 };
 
 use peerup_config::{
-    ConfigError, Enrollment, FindError, NodeConfig, SearchPlaces, ServiceAccess, default_plugins,
-    find_config, load_node, load_relay, parse_node, parse_relay,
+    ConfigError, DiscoveryConfig, Enrollment, FindError, NodeConfig, PathsConfig, SearchPlaces,
+    ServiceAccess, default_plugins, find_config, load_node, load_relay, parse_node, parse_relay,
 };
 use proptest::prelude::*;
 
@@ -58,6 +58,9 @@ fn a_file_with_only_a_version_has_every_default() {
     assert_eq!(config.network.listen_addresses.len(), 4);
     assert_eq!(config.tunnels.idle_timeout, Duration::from_secs(86400));
     assert_eq!(config.daemon.drain_timeout, Duration::from_secs(3));
+    assert_eq!(config.discovery, DiscoveryConfig::default());
+    assert!(config.discovery.mdns && config.discovery.dht && config.discovery.upnp);
+    assert_eq!(config.paths, PathsConfig::default());
     assert_eq!(config.plugins, default_plugins());
     for text in [
         "",
@@ -129,7 +132,7 @@ fn unknown_keys_are_told_all_at_once_with_the_nearest() {
       line 5, column 5: services.web.local_adress: there is no such key; did you mean `local_address`?
       line 6, column 5: services.web.enabeld: there is no such key; did you mean `enabled`?
       line 10, column 13: plugins.tcp-proxy.grants.tcp.conect: there is no such key; did you mean `connect`?
-      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, plugins, tunnels, daemon
+      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, plugins, tunnels, daemon, discovery, paths
       line 12, column 8: relay: expected keys with values, found a list
       line 13, column 7: name: expected one value, found keys with values
     ");
@@ -251,7 +254,7 @@ fn a_config_of_the_go_original_works_and_says_what_is_ignored() {
     let old = format!(
         "version: 1\nidentity:\n  key_file: \"identity.key\"\nnetwork:\n  listen_addresses:\n    - \"/ip4/0.0.0.0/tcp/0\"\n  \
          force_private_reachability: false\nrelay:\n  addresses:\n    - \"/ip4/127.0.0.1/tcp/7777/p2p/{PEER}\"\n  \
-         reservation_interval: \"2m\"\ndiscovery:\n  rendezvous: \"peerup-default-network\"\n  bootstrap_peers: []\n\
+         reservation_interval: \"2m\"\ndiscovery:\n  rendezvous: \"peerup-default-network\"\n  bootstrap_peers: []\n  network: \"\"\n\
          security:\n  authorized_keys_file: \"authorized_keys\"\n  enable_connection_gating: true\nprotocols:\n  ping_pong:\n    \
          enabled: true\n    id: \"/pingpong/1.0.0\"\nservices:\n  ssh:\n    enabled: true\n    local_address: \"localhost:22\"\n    \
          protocol: \"ssh\"\nnames: {{}}\n"
@@ -260,9 +263,11 @@ fn a_config_of_the_go_original_works_and_says_what_is_ignored() {
     insta::assert_snapshot!(node_warnings(&old), @r"
     line 7, column 3: network.force_private_reachability: this key has no effect: a reservation is made on every relay in any case
     line 11, column 3: relay.reservation_interval: this key has no effect: reservations are kept up without a setting
-    line 12, column 1: discovery: this key has no effect: peers are found over relays and known addresses
-    line 18, column 1: protocols: this key has no effect: the ping plugin answers; see plugins.ping
-    line 26, column 5: services.ssh.protocol: this key has no effect: the protocol follows from the service's name
+    line 13, column 3: discovery.rendezvous: this key has no effect: peers are found by their ids, with no meeting point to agree on
+    line 14, column 3: discovery.bootstrap_peers: this key has no effect: the relays are where a search begins; see relay.addresses
+    line 15, column 3: discovery.network: this key has no effect: the relays and authorized_keys say who belongs together
+    line 19, column 1: protocols: this key has no effect: the ping plugin answers; see plugins.ping
+    line 27, column 5: services.ssh.protocol: this key has no effect: the protocol follows from the service's name
     ");
 }
 
@@ -466,7 +471,7 @@ proptest! {
         prop::sample::select(vec![
             "version: 1\n", "services:", "names:", "relay:", "addresses:", "\n", "  ", "    ", "- ", "{", "}", "[", "]", ",", ": ",
             "web:", "local_address: h:1", "enabled: no", "# c", "\r\n", "|\n", ">-\n", "\"", "'", "&a ", "*a", "<<: ", "!x ", "---\n",
-            "...\n", "? ", "~", "null", "home: ", PEER, "\u{feff}", "ä", "plugins:", "x:", "settings:", "grants:", "name: n",
+            "...\n", "? ", "~", "null", "home: ", "paths:", "peers:", "default: ", "relay-only", PEER, "\u{feff}", "ä", "plugins:", "x:", "settings:", "grants:", "name: n",
         ]), 0..25,
     )) {
         peerup_config::fuzzing::config(parts.concat().as_bytes());

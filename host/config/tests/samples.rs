@@ -56,6 +56,9 @@ fn the_node_sample_says_the_defaults_where_it_does_not_say_example() {
     config.services.clear();
     config.names.clear();
     config.daemon.cache_dir = None;
+    config.paths.peers.clear();
+    config.paths.services.clear();
+    config.paths.plugins.clear();
     assert_eq!(config, empty);
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use libp2p_identity::{Keypair, PeerId};
-use peerup_config::{ConfigEditor, ConfigFile, EditError, NodeConfig};
-use peerup_model::{ErrorCode, Failure, PeerName};
+use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, NodeConfig};
+use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -178,12 +178,31 @@ impl App {
         .await
     }
 
+    /// Tells the node to which peers it need not look for a direct path.
+    pub(crate) async fn tell_path_wishes(&self) {
+        let config = self.config();
+        let relay_only = |policy: PathPolicy| policy == PathPolicy::RelayOnly;
+        let everybody = relay_only(config.paths.default);
+        let exceptions = config
+            .paths
+            .peers
+            .iter()
+            .filter(|(_, policy)| relay_only(**policy) != everybody)
+            .filter_map(|(peer, _)| match peer {
+                AllowedPeer::Id(id) => Some(*id),
+                AllowedPeer::Name(name) => config.names.get(name).copied(),
+            })
+            .collect();
+        self.node.set_relay_only(everybody, exceptions).await;
+    }
+
     async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
         let config = Arc::new(config);
         self.config.store(config.clone());
         self.access.set_infra(infra(&config));
         self.plugins.set_config(&config);
         self.node.set_relays(relays(&config)).await;
+        self.tell_path_wishes().await;
         self.services.set(&config)
     }
 }

@@ -250,6 +250,7 @@ async fn assemble(
         plugins,
     });
     network.connect(&app);
+    app.tell_path_wishes().await;
     Ok((app, inbound))
 }
 
@@ -259,21 +260,35 @@ fn network_config(
     identity: &Keypair,
     folder: &std::path::Path,
 ) -> peerup_net::NodeConfig {
-    let relays = app::relays(config);
+    let discovery = peerup_net::DiscoveryConfig {
+        mdns: config.discovery.mdns,
+        dht: config.discovery.dht,
+        upnp: config.discovery.upnp,
+        ..peerup_net::DiscoveryConfig::default()
+    };
+    let common = peerup_net::NodeConfig {
+        relays: app::relays(config),
+        discovery,
+        ..peerup_net::NodeConfig::new(identity.clone())
+    };
     match mode {
+        // It runs for a moment and serves nobody, so it opens no port of the router's.
         Mode::Client => peerup_net::NodeConfig {
             listen: any_port(&config.network.listen_addresses),
-            relays,
             reserve: false,
             watch_network: false,
-            ..peerup_net::NodeConfig::new(identity.clone())
+            discovery: peerup_net::DiscoveryConfig {
+                upnp: false,
+                autonat: false,
+                ..discovery
+            },
+            ..common
         },
         Mode::Reachable | Mode::Daemon => peerup_net::NodeConfig {
             listen: config.network.listen_addresses.clone(),
             external: config.network.external_addresses.clone(),
-            relays,
             address_book: (mode == Mode::Daemon).then(|| folder.join(ADDRESS_BOOK)),
-            ..peerup_net::NodeConfig::new(identity.clone())
+            ..common
         },
     }
 }

@@ -3,15 +3,21 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::Instant,
 };
 
 use libp2p_identity::PeerId;
-use peerup_engine::InboundRequest;
-use peerup_model::{Grants, INVITE_PROTOCOL, ServiceName};
+use peerup_config::{NodeConfig, PathQuery};
+use peerup_engine::{InboundRequest, PathRef, SpliceInfo};
+use peerup_model::{Grants, INVITE_PROTOCOL, PathKind, PathPolicy, ServiceName};
 use peerup_net::InboundStream;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::{app::App, network, pairing};
+use crate::{
+    app::App,
+    network, pairing,
+    path_rules::{self, RefusalLog},
+};
 
 /// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
 /// counts, so this bounds work in progress, not tunnels.
@@ -23,6 +29,7 @@ const MAX_HANDLING_PER_PEER: usize = 64;
 pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStream>) {
     let slots = Arc::new(Semaphore::new(MAX_HANDLING));
     let mut shares = Shares::default();
+    let refusals = Arc::new(RefusalLog::default());
     loop {
         let stream = tokio::select! {
             biased;
@@ -36,11 +43,11 @@ pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStre
             continue;
         };
         let share = shares.of(stream.peer);
-        let task_app = app.clone();
+        let (task_app, task_refusals) = (app.clone(), refusals.clone());
         app.tasks.spawn(async move {
             // Never closed, so this waits until one of the peer's own streams is through.
             let _turn = share.acquire().await;
-            handle(&task_app, stream).await;
+            handle(&task_app, stream, &task_refusals).await;
             drop(slot);
         });
     }
@@ -65,45 +72,76 @@ impl Shares {
     }
 }
 
-async fn handle(app: &Arc<App>, inbound: InboundStream) {
+async fn handle(app: &Arc<App>, inbound: InboundStream, refusals: &RefusalLog) {
     let protocol = inbound.protocol.to_string();
     if protocol == INVITE_PROTOCOL {
         pairing::handle_joiner(app, inbound).await;
         return;
     }
     let peer = inbound.peer;
-    if let Err(reason) = hand_over(app, inbound).await {
-        tracing::warn!(%peer, protocol, reason, "an inbound stream was refused");
+    match hand_over(app, inbound).await {
+        Ok(()) => {}
+        Err(Refused::Path(reason)) if !refusals.is_due(peer, Instant::now()) => {
+            tracing::debug!(%peer, protocol, reason, "an inbound stream was refused");
+        }
+        Err(Refused::Path(reason) | Refused::Other(reason)) => {
+            tracing::warn!(%peer, protocol, reason, "an inbound stream was refused");
+        }
+    }
+}
+
+/// Why an inbound stream was refused, for the log.
+#[derive(Debug)]
+enum Refused {
+    /// It came over a path that the config forbids it. A peer tries that again and again.
+    Path(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
     }
 }
 
 /// Checks again who is asking (the gate did already), then gives the stream to the plugin.
-async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String> {
+async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused> {
     let peer = inbound.peer;
     let route = app.services.route(inbound.protocol.as_ref());
     let plugin = match &route {
         Some(route) => {
             if !may_use(app, &peer, &route.service) {
                 inbound.stream.reset();
-                return Err(format!("this peer may not use the service {}", route.service));
+                return Err(format!("this peer may not use the service {}", route.service).into());
             }
             route.plugin.clone()
         }
         None => match app.services.plugin_of(inbound.protocol.as_ref()) {
             Some(_) if !is_member(app, &peer) => {
                 inbound.stream.reset();
-                return Err("this peer is no member".to_owned());
+                return Err("this peer is no member".to_owned().into());
             }
             Some(plugin) => plugin.clone(),
             None => {
                 inbound.stream.reset();
-                return Err("nothing serves this protocol".to_owned());
+                return Err("nothing serves this protocol".to_owned().into());
             }
         },
     };
+    let query = PathQuery {
+        peer: &peer,
+        service: route.as_ref().map(|route| &route.service),
+        plugin: Some(&plugin),
+        asked: PathPolicy::PreferDirect,
+    };
+    if let Some(why) = path_rules::forbidden(&app.config(), &query, inbound.stream.path()) {
+        inbound.stream.reset();
+        return Err(Refused::Path(why));
+    }
     let Some(plugin) = app.plugins.get(&plugin) else {
         inbound.stream.reset();
-        return Err(format!("the plugin {plugin} is not active"));
+        return Err(format!("the plugin {plugin} is not active").into());
     };
     let request = InboundRequest {
         protocol: inbound.protocol.to_string(),
@@ -115,7 +153,7 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), String>
     plugin
         .handle_inbound(request, duplex)
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string().into())
 }
 
 fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
@@ -135,24 +173,46 @@ fn is_member(app: &App, peer: &PeerId) -> bool {
     policy.member(peer, jiff::Timestamp::now()).is_some()
 }
 
-/// Ends the tunnels to services that their peers may not use any more. Those of a service that was switched
-/// off or taken away run on.
+/// Ends the tunnels to services that their peers may not use any more, and those on a path that the config
+/// does not allow any more. Those of a service that was switched off or taken away run on.
 pub(crate) fn close_forbidden(app: &App) {
     let config = app.config();
     let tunnels = app.plugins.engine().splices();
     for tunnel in tunnels.list() {
-        let service = tunnel.service.as_deref().map(str::parse::<ServiceName>);
-        let (Some(Ok(service)), Some(peer)) = (service, tunnel.peer) else {
+        let Some(peer) = tunnel.peer.as_ref().map(|peer| peer.id) else {
             continue;
         };
-        let is_on = config.services.get(&service).is_some_and(|entry| entry.enabled);
-        let listed = !is_on || config.service_allows(&service, &peer.id);
-        if listed && is_granted(app, &peer.id, &service) {
-            continue;
-        }
-        tracing::info!(peer = %peer.id, %service, "closes a tunnel of a peer that may not use the service any more");
+        let why = lost_right(app, &config, &tunnel, &peer).or_else(|| lost_path(&config, &tunnel, &peer));
+        let Some(why) = why else { continue };
+        tracing::info!(%peer, plugin = %tunnel.plugin, why, "closes a tunnel that is not allowed any more");
         tunnels.close(tunnel.id);
     }
+}
+
+/// Returns why a tunnel to a service of this node may not go on, if its peer lost the right to it.
+fn lost_right(app: &App, config: &NodeConfig, tunnel: &SpliceInfo, peer: &PeerId) -> Option<String> {
+    let service: ServiceName = tunnel.service.as_deref()?.parse().ok()?;
+    let is_on = config.services.get(&service).is_some_and(|entry| entry.enabled);
+    let listed = !is_on || config.service_allows(&service, peer);
+    let allowed = listed && is_granted(app, peer, &service);
+    (!allowed).then(|| format!("this peer may not use the service {service}"))
+}
+
+/// Returns why a tunnel may not go on, if its path is not allowed any more.
+fn lost_path(config: &NodeConfig, tunnel: &SpliceInfo, peer: &PeerId) -> Option<String> {
+    let path = match tunnel.path.as_ref()? {
+        PathRef::Direct(transport) => PathKind::Direct(*transport),
+        PathRef::Relayed(relay) => PathKind::Relayed(relay.id),
+    };
+    let served = tunnel.service.as_deref().and_then(|name| name.parse().ok());
+    let service = served.or_else(|| tunnel.protocol.as_deref().and_then(path_rules::service_of));
+    let query = PathQuery {
+        peer,
+        service: service.as_ref(),
+        plugin: Some(&tunnel.plugin),
+        asked: PathPolicy::PreferDirect,
+    };
+    path_rules::forbidden(config, &query, path)
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 use std::sync::atomic::Ordering;
 
 use peerup_api::{ConnectInfo, ConnectRequest};
+use peerup_config::PathQuery;
 use peerup_engine::{CommandEvent, CommandRun};
-use peerup_model::{ErrorCode, Failure, Grants, ServiceName, TcpGrants, service_protocol};
+use peerup_model::{ErrorCode, Failure, Grants, PathPolicy, ServiceName, TcpGrants, service_protocol};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, network::open_failure, proxies::Proxy};
+use crate::{app::App, network::open_failure, path_rules, proxies::Proxy};
 
 /// Proxies that one daemon runs at once.
 const MAX_PROXIES: usize = 256;
@@ -53,7 +54,13 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
     }
     let plugin = app.plugins.require(PLUGIN)?;
     let protocol = service_protocol(&service);
-    reach(app, peer, &protocol).await?;
+    let query = PathQuery {
+        peer: &peer,
+        service: Some(&service),
+        plugin: Some(&plugin.manifest().name),
+        asked: PathPolicy::PreferDirect,
+    };
+    reach(app, &protocol, &query).await?;
     let extra_grants = Grants {
         protocols: vec![protocol.parse().map_err(|error: peerup_model::GrantError| {
             Failure::new(ErrorCode::Invalid, error.to_string())
@@ -103,7 +110,8 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
     Ok(Started { info, events, ended })
 }
 
-async fn reach(app: &App, peer: libp2p_identity::PeerId, protocol: &str) -> Result<(), Failure> {
+async fn reach(app: &App, protocol: &str, query: &PathQuery<'_>) -> Result<(), Failure> {
+    let peer = *query.peer;
     if app
         .access
         .policy()
@@ -117,10 +125,14 @@ async fn reach(app: &App, peer: libp2p_identity::PeerId, protocol: &str) -> Resu
         )
         .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")));
     }
+    let decision = path_rules::decide(&app.config(), query)?;
     app.node
-        .connect(peer)
+        .connect_over(peer, decision.policy)
         .await
-        .map_err(|error| open_failure(app, &peer, protocol, &error))
+        .map_err(|error| {
+            let failure = open_failure(app, &peer, protocol, &error);
+            path_rules::blame(failure, decision.rule.as_ref())
+        })
 }
 
 /// Waits for the command to say where it listens; none if it ends before.

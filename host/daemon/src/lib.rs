@@ -18,6 +18,7 @@ mod names;
 mod network;
 mod notify;
 mod pairing;
+mod path_rules;
 mod plugins;
 mod proxies;
 mod services;

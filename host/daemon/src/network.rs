@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
+use peerup_config::PathQuery;
 use peerup_engine::{Duplex, Host, HostError, PathRef, PeerRef};
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
 use peerup_net::{OpenError, PeerStream, RelayRefusal};
 
-use crate::app::App;
+use crate::{app::App, path_rules};
 
 /// The host functions' way to the running node, which is made after the plugins are.
 #[derive(Debug, Default)]
@@ -62,10 +63,15 @@ impl Host for Network {
             let app = self.app()?;
             let (id, _) = app.resolve(peer).map_err(host_error)?;
             tracing::debug!(%plugin, peer = %id, protocol, "opening a stream");
-            let stream = open_stream(&app, id, protocol, policy)
-                .await
-                .map_err(host_error)?;
-            Ok(duplex_of(&app, stream))
+            let service = path_rules::service_of(protocol);
+            let query = PathQuery {
+                peer: &id,
+                service: service.as_ref(),
+                plugin: Some(plugin),
+                asked: policy,
+            };
+            let stream = open_stream(&app, protocol, &query).await.map_err(host_error)?;
+            Ok(duplex_of(&app, stream).with_protocol(protocol))
         })
     }
 
@@ -94,13 +100,14 @@ fn host_error(failure: Failure) -> HostError {
     }
 }
 
-/// Opens a stream to a peer, with errors that name it as the operator does.
+/// Opens a stream to a peer over a path that the config allows, with errors that name the peer as the
+/// operator does and the line of the config where one left fewer paths.
 pub(crate) async fn open_stream(
     app: &App,
-    peer: PeerId,
     protocol: &str,
-    policy: PathPolicy,
+    query: &PathQuery<'_>,
 ) -> Result<PeerStream, Failure> {
+    let peer = *query.peer;
     if peer == app.peer_id() {
         return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
     }
@@ -112,10 +119,14 @@ pub(crate) async fn open_stream(
                 .with_hint(format!("peerup auth add {peer}, or pair with: peerup invite")),
         );
     }
+    let decision = path_rules::decide(&app.config(), query)?;
     app.node
-        .open(peer, protocol, policy)
+        .open(peer, protocol, decision.policy)
         .await
-        .map_err(|error| open_failure(app, &peer, protocol, &error))
+        .map_err(|error| {
+            let failure = open_failure(app, &peer, protocol, &error);
+            path_rules::blame(failure, decision.rule.as_ref())
+        })
 }
 
 /// Says what became of an attempt to open a stream, and what to do.

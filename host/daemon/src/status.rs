@@ -4,8 +4,8 @@ use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{BudgetInfo, ConnectionInfo, LimitInfo, NatInfo, PeerInfo, RelayInfo, StatusInfo};
 use peerup_model::{ErrorCode, Failure, PathKind};
-use peerup_paths::{NatKind, PathNat, UdpVerdict};
 use peerup_net::{ConnSnapshot, NOT_ADMITTED, NodeSnapshot, PeerSnapshot, RelaySnapshot};
+use peerup_paths::{NatKind, PathNat, UdpVerdict};
 use peerup_trust::Role;
 
 use crate::app::App;

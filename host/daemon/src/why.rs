@@ -4,6 +4,7 @@
 
 use libp2p_identity::PeerId;
 use peerup_api::{WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide};
+use peerup_config::PathQuery;
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy};
 use peerup_net::{AttemptKind, AttemptReport, ConnSnapshot, NOT_ADMITTED, PeerReport, RelaySnapshot};
 use peerup_paths::{PathNat, Refusal, RelaySituation, Situation};
@@ -46,7 +47,7 @@ pub(crate) async fn why(app: &App, name: &str) -> Result<WhyInfo, Failure> {
             text: suggestion.text,
             command: suggestion.command,
         }),
-        policy: policy_name(policy).to_owned(),
+        policy: policy.to_string(),
         local: WhySide {
             nat: Some(status::nat_info(&PathNat::from(&report.nat))),
             candidates: report
@@ -68,7 +69,9 @@ pub(crate) async fn why(app: &App, name: &str) -> Result<WhyInfo, Failure> {
             .collect(),
         attempts: report.attempts.iter().map(attempt).collect(),
         relays: status::relay_infos(app, &report.relays),
-        next_try_s: report.next_try.map(|time| (time.as_secs_f64() * 10.0).round() / 10.0),
+        next_try_s: report
+            .next_try
+            .map(|time| (time.as_secs_f64() * 10.0).round() / 10.0),
     })
 }
 
@@ -85,7 +88,12 @@ fn situation(
     best: Option<&ConnSnapshot>,
     policy: PathPolicy,
 ) -> Situation {
-    let listed = app.access.policy().load().role(peer, jiff::Timestamp::now()).is_some();
+    let listed = app
+        .access
+        .policy()
+        .load()
+        .role(peer, jiff::Timestamp::now())
+        .is_some();
     let failed = |kinds: &[AttemptKind]| {
         report
             .attempts
@@ -95,8 +103,14 @@ fn situation(
             .map(|attempt| format!("{}: {}", attempt.target, attempt.outcome))
     };
     let circuit = failed(&[AttemptKind::Circuit]);
-    let no_reservation = circuit.as_ref().is_some_and(|text| text.contains("has no reservation") || text.contains("NoReservation") || text.to_lowercase().contains("no reservation"));
-    let refused = circuit.as_ref().is_some_and(|text| text.to_lowercase().contains("did not take"));
+    let no_reservation = circuit.as_ref().is_some_and(|text| {
+        text.contains("has no reservation")
+            || text.contains("NoReservation")
+            || text.to_lowercase().contains("no reservation")
+    });
+    let refused = circuit
+        .as_ref()
+        .is_some_and(|text| text.to_lowercase().contains("did not take"));
     Situation {
         path: best.map(|connection| connection.path),
         via: best.and_then(|connection| match connection.path {
@@ -144,20 +158,20 @@ fn relay_situation(app: &App, relays: &[RelaySnapshot]) -> RelaySituation {
     } else if first.rtt.is_some() && reason.contains("reserv") {
         RelaySituation::NoReservation { relay, reason }
     } else {
-        RelaySituation::Unreachable {
-            relay,
-            error: reason,
-        }
+        RelaySituation::Unreachable { relay, error: reason }
     }
 }
 
 fn remote(report: &PeerReport) -> WhySide {
     let told = report.remote.as_ref();
-    let said = told.into_iter().flat_map(|remote| &remote.candidates).map(|address| WhyCandidate {
-        address: address.to_string(),
-        source: "told by the peer".to_owned(),
-        age_s: told.map(|remote| remote.age.as_secs()),
-    });
+    let said = told
+        .into_iter()
+        .flat_map(|remote| &remote.candidates)
+        .map(|address| WhyCandidate {
+            address: address.to_string(),
+            source: "told by the peer".to_owned(),
+            age_s: told.map(|remote| remote.age.as_secs()),
+        });
     let known = report.known.iter().map(|known| WhyCandidate {
         address: known.address.to_string(),
         source: known.source.to_string(),
@@ -185,14 +199,16 @@ fn attempt(attempt: &AttemptReport) -> WhyAttempt {
 }
 
 /// The policy that the config has for streams to this peer, services and plugins aside.
-fn policy_for(_app: &App, _peer: &PeerId) -> PathPolicy {
-    PathPolicy::PreferDirect
-}
-
-fn policy_name(policy: PathPolicy) -> &'static str {
-    match policy {
-        PathPolicy::PreferDirect => "prefer-direct",
-        PathPolicy::DirectOnly => "direct-only",
-        PathPolicy::RelayOnly => "relay-only",
-    }
+fn policy_for(app: &App, peer: &PeerId) -> PathPolicy {
+    let config = app.config();
+    let query = PathQuery {
+        peer,
+        service: None,
+        plugin: None,
+        asked: PathPolicy::PreferDirect,
+    };
+    config
+        .paths
+        .decide(&config.names, &query)
+        .map_or(PathPolicy::PreferDirect, |decision| decision.policy)
 }

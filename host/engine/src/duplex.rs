@@ -11,7 +11,7 @@ use std::{
     net::Shutdown,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -89,6 +89,14 @@ impl Duplex {
         Self::of(reader, writer, Shared::new(Some(peer), Some(path), Weak::new()))
     }
 
+    /// Notes which protocol the stream speaks, for whoever looks at the tunnel that it becomes.
+    #[must_use]
+    pub fn with_protocol(self, protocol: &str) -> Self {
+        // Set once: a second name for the same stream would be a mistake of the caller and changes nothing.
+        let _ = self.shared.protocol.set(protocol.to_owned());
+        self
+    }
+
     /// Adds something that is dropped once both halves are gone: a permit, a counter.
     #[must_use]
     pub fn with_guard(mut self, guard: Box<dyn Send>) -> Self {
@@ -147,6 +155,7 @@ pub(crate) struct Shared {
     pub(crate) id: u64,
     pub(crate) peer: Option<PeerRef>,
     pub(crate) path: Option<PathRef>,
+    pub(crate) protocol: OnceLock<String>,
     reset: CancellationToken,
     /// Weak, so that the socket closes with its halves however long a plugin keeps the handle.
     tcp: Weak<TcpStream>,
@@ -160,6 +169,7 @@ impl Shared {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             peer,
             path,
+            protocol: OnceLock::new(),
             reset: CancellationToken::new(),
             tcp,
             hook: Mutex::new(None),

@@ -42,6 +42,8 @@ pub struct SpliceInfo {
     pub peer: Option<PeerRef>,
     /// The way to that peer.
     pub path: Option<PathRef>,
+    /// The protocol of the stream to that peer, where the daemon noted it.
+    pub protocol: Option<String>,
     /// When it was joined.
     pub started: SystemTime,
     /// How long ago that was.
@@ -138,6 +140,7 @@ impl Tunnel {
             service: self.owner.service.clone(),
             peer: outside.and_then(|end| end.peer.clone()),
             path: outside.and_then(|end| end.path.clone()),
+            protocol: outside.and_then(|end| end.protocol.get().cloned()),
             started: self.started_at,
             age: self.started.elapsed(),
             quiet: self.quiet(),

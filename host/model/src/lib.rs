@@ -11,7 +11,7 @@ mod protocol;
 pub use error::{ErrorCode, Failure};
 pub use grant::{AddressPattern, GrantError, Grants, NameGrant, ProtocolPattern, TcpGrants};
 pub use name::{NameError, PeerName, PluginName, RESERVED_SERVICE_NAMES, ServiceName};
-pub use path::{PathKind, PathPolicy, Transport};
+pub use path::{PathKind, PathPolicy, PathPolicyError, Transport};
 pub use protocol::{
     ADMIT_PROTOCOL, AGENT_PREFIX, GO_PING_PROTOCOL, HOLE_PUNCH_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL,
     LIBP2P_PING_PROTOCOL, NAMES_PROTOCOL, PING_PROTOCOL, REACH_PROTOCOL, service_protocol,

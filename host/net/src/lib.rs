@@ -29,10 +29,11 @@ pub use node::{AddressSource, KnownAddress, Node};
 pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub use snapshot::{
-    AttemptKind, AttemptReport, CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerReport, PeerSnapshot,
-    RelaySnapshot, RemoteReport,
+    AttemptKind, AttemptReport, CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerReport,
+    PeerSnapshot, RelaySnapshot, RemoteReport,
 };
 pub use streams::{
-    CircuitExhausted, Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits, Streams, StreamsHandle,
+    CircuitExhausted, Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits,
+    Streams, StreamsHandle,
 };
 pub use transport::{TransportError, server_swarm_with, swarm_with};

@@ -266,15 +266,15 @@ impl Node {
 
     /// Connects to a peer, if it is not connected, and waits until it has answered on the connection.
     pub async fn connect(&self, peer: PeerId) -> Result<(), OpenError> {
+        self.connect_over(peer, PathPolicy::PreferDirect).await
+    }
+
+    /// Like [`Node::connect`], with a connection over a path that the policy allows.
+    pub async fn connect_over(&self, peer: PeerId, policy: PathPolicy) -> Result<(), OpenError> {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let connect = async {
-            if self
-                .inner
-                .streams
-                .choose(&peer, PathPolicy::PreferDirect)
-                .is_none()
-            {
-                self.dial(peer, PathPolicy::PreferDirect).await?;
+            if self.inner.streams.choose(&peer, policy).is_none() {
+                self.dial(peer, policy).await?;
             }
             let (reply, answer) = oneshot::channel();
             self.send(NodeCommand::Confirm { peer, reply }).await?;
@@ -331,9 +331,14 @@ impl Node {
         let _ = self.send(NodeCommand::ResetBackoffs).await;
     }
 
-    /// Says for which peers no direct path is wanted, so that none is tried for.
-    pub async fn set_relay_only(&self, everybody: bool, peers: HashSet<PeerId>) {
-        let _ = self.send(NodeCommand::SetRelayOnly { everybody, peers }).await;
+    /// Says whether direct paths are unwanted, so that none is tried for, and for which peers it is the other way
+    /// round.
+    pub async fn set_relay_only(&self, everybody: bool, exceptions: HashSet<PeerId>) {
+        let command = NodeCommand::SetRelayOnly {
+            everybody,
+            exceptions,
+        };
+        let _ = self.send(command).await;
     }
 
     /// Describes the node as it is now.

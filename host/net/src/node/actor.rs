@@ -132,7 +132,7 @@ pub(super) struct NodeActor {
     /// Addresses that the operator gave.
     external: Vec<Multiaddr>,
     backoffs: AddressBackoffs<Multiaddr>,
-    /// Whether no direct path is wanted to anybody, and to whom none is.
+    /// Whether direct paths are unwanted, and for which peers it is the other way round.
     relay_only: (bool, HashSet<PeerId>),
     /// Whether peers are looked for on the local network or in the DHT.
     searching: bool,
@@ -412,8 +412,11 @@ impl NodeActor {
                 }
             }
             NodeCommand::ResetBackoffs => self.reset_backoffs(Instant::now()),
-            NodeCommand::SetRelayOnly { everybody, peers } => {
-                self.relay_only = (everybody, peers);
+            NodeCommand::SetRelayOnly {
+                everybody,
+                exceptions,
+            } => {
+                self.relay_only = (everybody, exceptions);
                 self.note_wishes(Instant::now());
             }
             NodeCommand::Explain { peer, reply } => {
@@ -484,10 +487,7 @@ impl NodeActor {
                 peer_id,
                 error,
             } => {
-                if self
-                    .relays
-                    .handle_view(connection_id, false, &mut self.nat, now)
-                {
+                if self.relays.handle_view(connection_id, false, &mut self.nat, now) {
                     return;
                 }
                 if let Some(peer) = peer_id {
@@ -629,14 +629,16 @@ impl NodeActor {
 
     /// Tells every member's machine whether a direct path is wanted.
     fn note_wishes(&mut self, now: Instant) {
-        let (everybody, peers) = &self.relay_only;
+        let (everybody, exceptions) = &self.relay_only;
         for (peer, member) in self.members.iter_mut() {
-            member.upgrade.set_wanted(!everybody && !peers.contains(peer), now);
+            member
+                .upgrade
+                .set_wanted(*everybody == exceptions.contains(peer), now);
         }
     }
 
     fn note_wishes_of(&mut self, peer: PeerId, now: Instant) {
-        let wanted = !self.relay_only.0 && !self.relay_only.1.contains(&peer);
+        let wanted = self.relay_only.0 == self.relay_only.1.contains(&peer);
         if let Some(member) = self.members.get_mut(&peer) {
             member.upgrade.set_wanted(wanted, now);
         }
@@ -830,7 +832,9 @@ impl NodeActor {
                 DiscoveryEvent::Gateway(Gateway::Absent | Gateway::Private) => {
                     self.nat.note_gateway_external(None);
                 }
-                DiscoveryEvent::External { .. } | DiscoveryEvent::ExternalLost { .. } => self.note_addresses(),
+                DiscoveryEvent::External { .. } | DiscoveryEvent::ExternalLost { .. } => {
+                    self.note_addresses()
+                }
             }
         }
     }

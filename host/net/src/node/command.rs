@@ -6,7 +6,11 @@ use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use peerup_model::PathPolicy;
 use tokio::sync::oneshot;
 
-use crate::{config::RelayAddress, error::OpenError, snapshot::{NodeSnapshot, PeerReport}};
+use crate::{
+    config::RelayAddress,
+    error::OpenError,
+    snapshot::{NodeSnapshot, PeerReport},
+};
 
 /// One message to the node's task.
 #[derive(Debug)]
@@ -33,10 +37,16 @@ pub(super) enum NodeCommand {
     Probe { connection: ConnectionId },
     /// Forget every waiting time and try everything again.
     ResetBackoffs,
-    /// Peers for which no direct path is wanted.
-    SetRelayOnly { everybody: bool, peers: HashSet<PeerId> },
+    /// Whether direct paths are unwanted, and for which peers it is the other way round.
+    SetRelayOnly {
+        everybody: bool,
+        exceptions: HashSet<PeerId>,
+    },
     /// Explain the path to a peer.
-    Explain { peer: PeerId, reply: oneshot::Sender<Box<PeerReport>> },
+    Explain {
+        peer: PeerId,
+        reply: oneshot::Sender<Box<PeerReport>>,
+    },
     /// Remember an address.
     AddAddress { peer: PeerId, address: Multiaddr },
     /// Replace the relays.

@@ -89,7 +89,11 @@ impl Dials {
     /// Starts to dial, or joins the job that does.
     pub(super) fn start(&mut self, peer: PeerId, policy: PathPolicy, reply: Reply, cx: &mut DialContext<'_>) {
         // The caller looked before it asked; the connection may have come up since.
-        if cx.streams.choose(&peer, policy).is_some_and(|conn| !conn.is_suspect()) {
+        if cx
+            .streams
+            .choose(&peer, policy)
+            .is_some_and(|conn| !conn.is_suspect())
+        {
             let _ = reply.send(Ok(()));
             return;
         }
@@ -173,7 +177,11 @@ impl Dials {
         let Some(job) = self.jobs.get_mut(&peer) else {
             return;
         };
-        if job.waiters.iter().all(|waiter| waiter.policy == PathPolicy::RelayOnly) {
+        if job
+            .waiters
+            .iter()
+            .all(|waiter| waiter.policy == PathPolicy::RelayOnly)
+        {
             return;
         }
         let direct: Vec<_> = addresses
@@ -269,7 +277,10 @@ impl Job {
             }
         }
         // What has just failed waits its turn, unless there is nothing else.
-        if addresses.iter().any(|address| cx.backoffs.may_dial(address, cx.now)) {
+        if addresses
+            .iter()
+            .any(|address| cx.backoffs.may_dial(address, cx.now))
+        {
             addresses.retain(|address| cx.backoffs.may_dial(address, cx.now));
         }
         self.dial_direct(peer, addresses, cx);

@@ -16,11 +16,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, StreamProtocol, identity::Keypair, kad, mdns, upnp};
 
 pub(super) use self::event::{Clock, DiscoveryEvent, Gateway, Source};
-use self::{
-    dht::Dht,
-    event::Kad,
-    neighbours::Neighbours,
-};
+use self::{dht::Dht, event::Kad, neighbours::Neighbours};
 use crate::{
     address::{ip_of, is_circuit, is_public, without_peer},
     policy::PolicyHandle,

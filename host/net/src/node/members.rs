@@ -217,7 +217,12 @@ mod tests {
         let first = PeerId::random();
         let member = members.enter(first, now);
         for number in 0..100 {
-            member.note(AttemptKind::Dial, &format!("address {number}"), &"x".repeat(999), now);
+            member.note(
+                AttemptKind::Dial,
+                &format!("address {number}"),
+                &"x".repeat(999),
+                now,
+            );
         }
         member.note(AttemptKind::Dial, "address 99", "again", now);
         assert_eq!(member.attempts.len(), ATTEMPTS);

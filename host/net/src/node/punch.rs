@@ -81,7 +81,9 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), kind: Kind, own: &[Multiad
         kind: kind.into(),
         addresses: own.iter().take(MAX_CANDIDATES).map(Multiaddr::to_vec).collect(),
     };
-    stream.write_all(&message.encode_length_delimited_to_vec()).await?;
+    stream
+        .write_all(&message.encode_length_delimited_to_vec())
+        .await?;
     stream.flush().await
 }
 
@@ -139,7 +141,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn both_sides_learn_the_others_addresses_half_a_round_trip_apart() {
         let (near, far) = tokio::io::duplex(4096);
-        let (one, other) = (address("/ip4/203.0.113.1/udp/1/quic-v1"), address("/ip4/203.0.113.2/tcp/2"));
+        let (one, other) = (
+            address("/ip4/203.0.113.1/udp/1/quic-v1"),
+            address("/ip4/203.0.113.2/tcp/2"),
+        );
         let own = [one.clone(), address("/p2p-circuit")];
         let others = [other.clone()];
         let (started, answered) = tokio::join!(initiate(near, &own), respond(far, &others));
@@ -171,7 +176,10 @@ mod tests {
             addresses: vec![vec![4, 127, 0, 0, 1]],
         };
         // Field 1, varint 100; field 2, five bytes.
-        assert_eq!(message.encode_length_delimited_to_vec(), [9, 8, 100, 18, 5, 4, 127, 0, 0, 1]);
+        assert_eq!(
+            message.encode_length_delimited_to_vec(),
+            [9, 8, 100, 18, 5, 4, 127, 0, 0, 1]
+        );
     }
 
     proptest! {

@@ -53,7 +53,10 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), info: &PathInfo) -> io::Re
 async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<PathInfo> {
     let length = usize::from(stream.read_u16().await?);
     if length > MAX_PATH_INFO {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the message is too long",
+        ));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
@@ -77,7 +80,10 @@ mod tests {
     #[tokio::test]
     async fn each_side_gets_what_the_other_said() {
         let (near, far) = tokio::io::duplex(64);
-        let (one, other) = (info(true, "/ip4/192.168.1.2/tcp/1"), info(false, "/ip4/203.0.113.9/tcp/2"));
+        let (one, other) = (
+            info(true, "/ip4/192.168.1.2/tcp/1"),
+            info(false, "/ip4/203.0.113.9/tcp/2"),
+        );
         let (asked, answered) = tokio::join!(ask(near, &one), answer(far, &other));
         assert_eq!(asked.unwrap(), other);
         assert_eq!(answered.unwrap(), one);
@@ -87,8 +93,20 @@ mod tests {
     async fn a_peer_that_says_too_much_or_nothing_is_left() {
         let (near, mut far) = tokio::io::duplex(4096);
         far.write_u16(u16::MAX).await.unwrap();
-        assert_eq!(answer(near, &info(true, "/ip4/1.1.1.1/tcp/1")).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            answer(near, &info(true, "/ip4/1.1.1.1/tcp/1"))
+                .await
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::InvalidData
+        );
         let (near, _far) = tokio::io::duplex(4096);
-        assert_eq!(ask(near, &info(true, "/ip4/1.1.1.1/tcp/1")).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            ask(near, &info(true, "/ip4/1.1.1.1/tcp/1"))
+                .await
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::TimedOut
+        );
     }
 }

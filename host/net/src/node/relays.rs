@@ -17,7 +17,9 @@ use libp2p::{
     },
 };
 use peerup_model::{PathKind, Transport};
-use peerup_paths::{AddressBackoffs, Command, MAX_HELD, NatTable, RelayHealth, RelayView, Reservation, Stage, hold};
+use peerup_paths::{
+    AddressBackoffs, Command, MAX_HELD, NatTable, RelayHealth, RelayView, Reservation, Stage, hold,
+};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::behaviour::NodeBehaviour;
@@ -174,7 +176,9 @@ impl Relays {
             }
             for transport in VIEWS {
                 let path = PathKind::Direct(transport);
-                let seen = conns.iter().find(|conn| conn.path() == path && !conn.is_superseded());
+                let seen = conns
+                    .iter()
+                    .find(|conn| conn.path() == path && !conn.is_superseded());
                 if let Some(conn) = seen {
                     conn.keep();
                     continue;
@@ -329,7 +333,10 @@ impl Relays {
             return None;
         }
         let failing = self.relays.len() > MAX_HELD
-            && self.relays.values().any(|relay| relay.health.is_failing(Instant::now()));
+            && self
+                .relays
+                .values()
+                .any(|relay| relay.health.is_failing(Instant::now()));
         let choice = self.chosen_at.filter(|_| failing).map(|at| at + CHOICE_INTERVAL);
         self.relays
             .values()
@@ -365,7 +372,14 @@ impl Relays {
                     Command::Connect => {
                         let dial = DialOpts::peer_id(*peer)
                             .condition(PeerCondition::NotDialing)
-                            .addresses(relay.addresses.iter().chain(&relay.told_addresses).cloned().collect())
+                            .addresses(
+                                relay
+                                    .addresses
+                                    .iter()
+                                    .chain(&relay.told_addresses)
+                                    .cloned()
+                                    .collect(),
+                            )
                             .build();
                         if let Err(error) = swarm.dial(dial) {
                             relay.machine.handle_connect_failed(&root_cause(&error), now);

@@ -282,9 +282,9 @@ impl StreamsHandle {
     pub(crate) fn live_kinds(&self, peer: &PeerId) -> (bool, bool) {
         let conns = self.shared.conns(peer);
         let good = |relayed: bool| {
-            conns.iter().any(|conn| {
-                conn.path().is_relayed() == relayed && conn.is_live() && !conn.is_suspect()
-            })
+            conns
+                .iter()
+                .any(|conn| conn.path().is_relayed() == relayed && conn.is_live() && !conn.is_suspect())
         };
         (good(false), good(true))
     }

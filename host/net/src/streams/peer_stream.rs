@@ -34,7 +34,9 @@ const QUIC_GRACE: Duration = Duration::from_millis(2);
 
 /// Why a stream over a relay ended before its time. Found in the error of a read or write by downcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the relay {relay} ended the circuit: its limit {limit} is used up; a new connection starts with a fresh one")]
+#[error(
+    "the relay {relay} ended the circuit: its limit {limit} is used up; a new connection starts with a fresh one"
+)]
 pub struct CircuitExhausted {
     /// The relay whose limit it is.
     pub relay: PeerId,

@@ -10,10 +10,7 @@ use super::{NodeActor, TaskOutcome};
 use crate::{
     address::is_circuit,
     netwatch::{NetEvent, NetState},
-    node::{
-        book::unix_now,
-        book_file,
-    },
+    node::{book::unix_now, book_file},
     snapshot::NodeEvent,
 };
 

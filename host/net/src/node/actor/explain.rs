@@ -20,11 +20,13 @@ impl NodeActor {
             connections: describe::connections(&self.streams, peer),
             nat: self.nat.verdict(now),
             own_candidates: self.own_candidates(now),
-            remote: member.and_then(|member| member.told.as_ref()).map(|told| RemoteReport {
-                nat: told.info.nat,
-                candidates: told.info.candidates.clone(),
-                age: now.saturating_duration_since(told.at),
-            }),
+            remote: member
+                .and_then(|member| member.told.as_ref())
+                .map(|told| RemoteReport {
+                    nat: told.info.nat,
+                    candidates: told.info.candidates.clone(),
+                    age: now.saturating_duration_since(told.at),
+                }),
             known: self.book.describe(peer, unix_now()),
             attempts: member
                 .into_iter()

@@ -84,7 +84,11 @@ impl NodeActor {
                 Ok(stream) => reach::ask(stream, &own).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
-            TaskOutcome::Told { peer, told, asked: true }
+            TaskOutcome::Told {
+                peer,
+                told,
+                asked: true,
+            }
         });
         if incoming {
             self.start_punch(peer, &circuit, now);
@@ -133,8 +137,14 @@ impl NodeActor {
         if inbound.protocol.as_ref() == REACH_PROTOCOL {
             let own = self.path_info(false, now);
             self.tasks.spawn(async move {
-                let told = reach::answer(stream, &own).await.map_err(|error| error.to_string());
-                TaskOutcome::Told { peer, told, asked: false }
+                let told = reach::answer(stream, &own)
+                    .await
+                    .map_err(|error| error.to_string());
+                TaskOutcome::Told {
+                    peer,
+                    told,
+                    asked: false,
+                }
             });
             return;
         }
@@ -246,7 +256,10 @@ impl NodeActor {
             return;
         }
         tracing::debug!(%peer, ?addresses, as_listener, "punches");
-        let addresses = addresses.iter().map(|address| crate::address::with_peer(address, peer)).collect();
+        let addresses = addresses
+            .iter()
+            .map(|address| crate::address::with_peer(address, peer))
+            .collect();
         let dial = DialOpts::peer_id(peer)
             .condition(PeerCondition::Always)
             .addresses(addresses);
@@ -273,7 +286,9 @@ impl NodeActor {
                     || !offered.contains(&without_peer(address, peer))
                     || !ip_of(address).is_some_and(|ip| scope(ip) == AddressScope::Public)
             });
-            let local = offered.into_iter().filter(|address| same_lan && is_local(address));
+            let local = offered
+                .into_iter()
+                .filter(|address| same_lan && is_local(address));
             addresses.extend(local.map(|address| crate::address::with_peer(&address, peer)));
         }
         addresses.sort_unstable();
@@ -322,7 +337,9 @@ impl NodeActor {
         }
         let DialError::Transport(errors) = error else {
             let kind = own.unwrap_or(AttemptKind::Dial);
-            self.members.enter(peer, now).note(kind, "dial", &error.to_string(), now);
+            self.members
+                .enter(peer, now)
+                .note(kind, "dial", &error.to_string(), now);
             return;
         };
         for (address, error) in errors {
@@ -381,7 +398,10 @@ impl NodeActor {
     pub(super) fn own_candidates(&self, _now: Instant) -> Vec<(Multiaddr, &'static str)> {
         let mut found: Vec<(Multiaddr, &'static str)> = Vec::new();
         let local = *self.swarm.local_peer_id();
-        let seen = self.seen.values().map(|address| (address.clone(), "seen by a relay"));
+        let seen = self
+            .seen
+            .values()
+            .map(|address| (address.clone(), "seen by a relay"));
         let external = self
             .swarm
             .external_addresses()
