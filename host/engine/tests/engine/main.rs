@@ -12,5 +12,6 @@ mod cache;
 mod commands;
 mod grants;
 mod limits;
+mod peers;
 mod support;
 mod tunnels;
