@@ -17,4 +17,5 @@ mod json;
 mod pairing;
 mod relay;
 mod support;
+mod traceroute;
 mod tunnels;

@@ -13,5 +13,5 @@ pub use types::{
     Answer, AuthEntry, AuthRequest, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody, ExposeRequest,
     InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, PeerInfo, PingRequest,
     PluginCommandInfo, PluginInfo, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo,
-    ServiceUpdate, StatusInfo, WhoInfo,
+    ServiceUpdate, StatusInfo, TracerouteRequest, WhoInfo,
 };

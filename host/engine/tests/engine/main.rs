@@ -14,4 +14,5 @@ mod grants;
 mod limits;
 mod peers;
 mod support;
+mod traceroute;
 mod tunnels;
