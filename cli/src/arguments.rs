@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Proxy(Proxy),
     /// Measure the round trip to a peer and show the path it takes.
     Ping(Ping),
+    /// Show the way to a peer, hop by hop.
+    Traceroute(Traceroute),
     /// Tell who a name stands for.
     Resolve {
         /// A name, a peer id, or a unique prefix of one.
@@ -221,6 +223,15 @@ pub(crate) struct Ping {
     /// Stop at the first answer over a direct path.
     #[arg(long)]
     pub(crate) until_direct: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Traceroute {
+    /// A name, a peer id, or a unique prefix of one.
+    pub(crate) peer: String,
+    /// Time to wait for the peer's answer.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration, env = "PEERUP_TIMEOUT")]
+    pub(crate) timeout: std::time::Duration,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,7 @@ mod relay;
 mod resolve;
 mod service;
 mod status;
+mod traceroute;
 mod whoami;
 mod why;
 
@@ -28,6 +29,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Daemon(arguments) => daemon::run(context, arguments.command).await,
         Command::Proxy(arguments) => proxy::run(context, arguments).await,
         Command::Ping(arguments) => ping::run(context, arguments).await,
+        Command::Traceroute(arguments) => traceroute::run(context, arguments).await,
         Command::Resolve { name } => resolve::run(context, &name).await,
         Command::Status => status::run(context).await,
         Command::Why { peer } => why::run(context, &peer).await,
@@ -51,6 +53,18 @@ fn version(context: &Context) -> Result<(), Failure> {
         );
     }
     output::line(format!("peerup {version} (plugin contract 0.1.0)"))
+}
+
+/// Prints what a plugin's command says, for people or for programs.
+fn print_event(context: &Context, event: &serde_json::Value) -> Result<(), Failure> {
+    let json = event
+        .get("json")
+        .ok_or_else(|| failed("the daemon's answer has no event"))?;
+    if context.json {
+        return output::json(json);
+    }
+    let text = event.get("text").and_then(|text| text.as_str());
+    output::line(text.unwrap_or_default())
 }
 
 /// A failure without a kind of its own.

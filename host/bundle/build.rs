@@ -11,7 +11,11 @@ use std::{
 
 const TARGET: &str = "wasm32-wasip2";
 /// Name and folder under `plugins/` of each plugin that is always embedded.
-const PLUGINS: &[(&str, &str)] = &[("tcp-proxy", "tcp-proxy"), ("ping", "ping")];
+const PLUGINS: &[(&str, &str)] = &[
+    ("tcp-proxy", "tcp-proxy"),
+    ("ping", "ping"),
+    ("traceroute", "traceroute"),
+];
 /// The same for the feature `test-guests`.
 const TEST_GUESTS: &[(&str, &str)] = &[("hostile", "test-guests/hostile")];
 /// What the plugins are made of besides their own folders, from the root of the repository. Single paths,

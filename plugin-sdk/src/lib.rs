@@ -35,6 +35,7 @@ pub mod log;
 pub mod names;
 pub mod output;
 mod peer;
+pub mod peers;
 mod plugin;
 pub mod settings;
 pub mod streams;

@@ -81,6 +81,8 @@ fn check_guest_workspace(steps: &mut Steps, folder: &str) -> Result<()> {
             "peerup-plugin-sdk",
             "--package",
             "peerup-plugin-ping",
+            "--package",
+            "peerup-plugin-traceroute",
             "--target-dir",
             &target.to_string_lossy(),
         ])

@@ -4,11 +4,10 @@ use peerup_api::{Client, ClientError, PingRequest};
 use peerup_daemon::Mode;
 use peerup_model::{ErrorCode, Failure};
 
-use super::{failed, usage};
+use super::{print_event, usage};
 use crate::{
     arguments::Ping,
     context::Context,
-    output,
     session::{Session, until_interrupted},
 };
 
@@ -55,22 +54,11 @@ async fn show(
         .await
         .map_err(ClientError::into_failure)?;
     while let Some(event) = lines.next().await.map_err(ClientError::into_failure)? {
-        let json = event
-            .get("json")
-            .ok_or_else(|| failed("the daemon's answer has no event"))?;
-        if json.get("rtt_ms").is_some() {
+        let answered = event.get("json").and_then(|json| json.get("rtt_ms"));
+        if answered.is_some() {
             *received += 1;
         }
-        if context.json {
-            output::json(json)?;
-        } else {
-            output::line(
-                event
-                    .get("text")
-                    .and_then(|text| text.as_str())
-                    .unwrap_or_default(),
-            )?;
-        }
+        print_event(context, &event)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 15] = [
+const WORDS: [(&str, &[&str]); 16] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -22,6 +22,7 @@ const WORDS: [(&str, &[&str]); 15] = [
     ),
     ("proxy", &[]),
     ("ping", &[]),
+    ("traceroute", &[]),
     ("resolve", &[]),
     ("status", &[]),
     ("auth", &["add", "list", "remove", "validate"]),
@@ -127,6 +128,8 @@ fn what_is_no_use_ends_with_2_and_says_where_the_help_is() {
         &["nonsense"],
         &["ping"],
         &["ping", "home", "--count", "many"],
+        &["traceroute"],
+        &["traceroute", "home", "--timeout", "soon"],
         &["auth", "add"],
         &["daemon", "connect", "--peer", "home"],
         &["invite", "--ttl", "soon"],

@@ -206,6 +206,12 @@ fn a_daemon_tells_usage_errors_as_a_command_without_one_does() {
         (&["resolve", "nobody"], 1, "\"nobody\""),
         (&["ping", "nobody"], 1, "\"nobody\""),
         (&["daemon", "ping", "nobody"], 1, "\"nobody\""),
+        (&["traceroute", "nobody"], 1, "\"nobody\""),
+        (
+            &["traceroute", "nobody", "--timeout", "0s"],
+            2,
+            "time-out above zero",
+        ),
         (&["proxy", "nobody", "web"], 1, "\"nobody\""),
         (&["proxy", "nobody", "Web"], 2, "Web"),
         (

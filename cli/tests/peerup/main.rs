@@ -18,4 +18,5 @@ mod pairing;
 mod paths;
 mod relay;
 mod support;
+mod traceroute;
 mod tunnels;

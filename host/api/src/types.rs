@@ -347,6 +347,17 @@ pub struct PingRequest {
     pub until_direct: bool,
 }
 
+/// `POST /v1/traceroute`; the answer is NDJSON of the traceroute plugin's events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TracerouteRequest {
+    /// A name, a peer id or a unique prefix of one.
+    pub peer: String,
+    /// Milliseconds to wait for the peer's answer.
+    #[serde(default = "default_timeout")]
+    pub timeout_ms: u64,
+}
+
 fn default_count() -> u64 {
     4
 }

@@ -25,7 +25,11 @@ macro_rules! bundled {
 }
 
 /// The plugins of every installation.
-pub const BUNDLED: &[Bundled] = &[bundled!("tcp-proxy", "tcp-proxy"), bundled!("ping", "ping")];
+pub const BUNDLED: &[Bundled] = &[
+    bundled!("tcp-proxy", "tcp-proxy"),
+    bundled!("ping", "ping"),
+    bundled!("traceroute", "traceroute"),
+];
 
 /// Plugins that misbehave on request.
 #[cfg(feature = "test-guests")]

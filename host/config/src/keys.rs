@@ -86,6 +86,7 @@ pub(crate) const NODE: Shape = Map(&[
                     ("protocols", List),
                     ("tcp", Map(&[("connect", List), ("listen", List)])),
                     ("names", List),
+                    ("peers", List),
                 ]),
             ),
             ("settings", Free),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use peerup_model::{Grants, PeerName, PluginName, ServiceName};
+use peerup_model::{Grants, PeerGrant, PeerName, PluginName, ServiceName};
 
 use crate::{
     listed::AllowedPeer,
@@ -244,7 +244,12 @@ pub fn default_plugins() -> BTreeMap<PluginName, PluginEntry> {
         protocols: protocols(&["/peerup/ping/1.0.0", "/pingpong/1.0.0"]),
         ..Grants::default()
     };
-    [("tcp-proxy", proxy), ("ping", ping)]
+    let traceroute = Grants {
+        protocols: protocols(&["/peerup/ping/1.0.0"]),
+        peers: vec![PeerGrant::Read, PeerGrant::Addresses],
+        ..Grants::default()
+    };
+    [("tcp-proxy", proxy), ("ping", ping), ("traceroute", traceroute)]
         .into_iter()
         .map(|(name, grants)| {
             let entry = PluginEntry {

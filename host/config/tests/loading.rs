@@ -92,7 +92,7 @@ fn absolute_paths_stay_and_relative_ones_start_at_the_file() {
 fn a_plugin_section_takes_the_place_of_its_own_default_only() {
     let config = node(concat!(
         "plugins:\n  ping: {enabled: false}\n  chess:\n    settings: {level: 3, name: x}\n",
-        "    limits: {memory: 64MiB, cpu: 500ms, instances: 2}\n    grants: {names: [resolve], tcp: {connect: ['db:5432']}}\n",
+        "    limits: {memory: 64MiB, cpu: 500ms, instances: 2}\n    grants: {names: [resolve], peers: [read], tcp: {connect: ['db:5432']}}\n",
     ));
     let defaults = default_plugins();
     let plugin = |name: &str| &config.plugins[name];
@@ -105,6 +105,7 @@ fn a_plugin_section_takes_the_place_of_its_own_default_only() {
     assert_eq!(chess.limits.instances, 2);
     assert_eq!(chess.settings["level"], 3);
     assert!(chess.grants.allows_connect("db:5432") && chess.grants.allows_resolve());
+    assert!(chess.grants.allows_reading_peers() && !chess.grants.allows_peer_addresses());
 }
 
 #[test]

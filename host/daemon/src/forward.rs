@@ -69,7 +69,7 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
             connect: Vec::new(),
             listen: vec![listen],
         },
-        names: Vec::new(),
+        ..Grants::default()
     };
     let arguments = serde_json::json!({
         "peer": peer.to_base58(), "service": service, "listen": request.listen,

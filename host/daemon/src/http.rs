@@ -65,6 +65,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
                 .delete(routes::remove_relay),
         )
         .route("/v1/ping", post(streams::ping))
+        .route("/v1/traceroute", post(streams::traceroute))
         .route("/v1/resolve", post(routes::resolve))
         .route("/v1/connect", get(routes::connections).post(streams::connect))
         .route("/v1/connect/{id}", delete(routes::disconnect))

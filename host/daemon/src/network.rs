@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_config::PathQuery;
-use peerup_engine::{Duplex, Host, HostError, PathRef, PeerRef};
+use peerup_engine::{ConnectionDetails, Duplex, Host, HostError, PathRef, PeerDetails, PeerRef, PeerRole};
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
-use peerup_net::{OpenError, PeerStream, RelayRefusal};
+use peerup_net::{ConnSnapshot, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
+use peerup_trust::Role;
 
 use crate::{app::App, path_rules};
 
@@ -21,10 +22,7 @@ pub(crate) struct Network {
 /// Makes the duplex that a plugin gets out of a stream to a peer.
 pub(crate) fn duplex_of(app: &App, stream: PeerStream) -> Duplex {
     let peer = peer_ref(app, &stream.peer());
-    let path = match stream.path() {
-        PathKind::Direct(transport) => PathRef::Direct(transport),
-        PathKind::Relayed(relay) => PathRef::Relayed(peer_ref(app, &relay)),
-    };
+    let path = path_ref(app, stream.path());
     let (reader, writer) = stream.into_split();
     Duplex::peer(Box::new(reader), Box::new(writer), peer, path)
 }
@@ -35,6 +33,62 @@ pub(crate) fn peer_ref(app: &App, peer: &PeerId) -> PeerRef {
         id: *peer,
         name: crate::names::name_of(&app.config(), peer).cloned(),
     }
+}
+
+fn path_ref(app: &App, path: PathKind) -> PathRef {
+    match path {
+        PathKind::Direct(transport) => PathRef::Direct(transport),
+        PathKind::Relayed(relay) => PathRef::Relayed(peer_ref(app, &relay)),
+    }
+}
+
+/// Returns what the node knows of a peer and of the ways to it; none of one that is neither member nor relay,
+/// so that plugins do not learn of a peer that is only pairing.
+fn details(app: &App, snapshot: &NodeSnapshot, peer: &PeerId) -> Option<PeerDetails> {
+    let connections = snapshot.peers.iter().find(|known| known.peer == *peer);
+    Some(PeerDetails {
+        peer: peer_ref(app, peer),
+        role: role_of(app, snapshot, peer)?,
+        connections: connections
+            .into_iter()
+            .flat_map(|known| &known.connections)
+            .map(|connection| connection_details(app, connection))
+            .collect(),
+    })
+}
+
+/// A relay that is a member too counts as relay. One that somebody else brought in is one for as long as a
+/// connection goes over it.
+fn role_of(app: &App, snapshot: &NodeSnapshot, peer: &PeerId) -> Option<PeerRole> {
+    let carries =
+        |connection: &ConnSnapshot| matches!(connection.path, PathKind::Relayed(relay) if relay == *peer);
+    let relays = snapshot.relays.iter().any(|relay| relay.peer == *peer)
+        || snapshot
+            .peers
+            .iter()
+            .any(|other| other.connections.iter().any(carries));
+    match app.access.policy().load().role(peer, jiff::Timestamp::now()) {
+        _ if relays => Some(PeerRole::Relay),
+        Some(Role::Infra) => Some(PeerRole::Relay),
+        Some(Role::Member(_)) => Some(PeerRole::Member),
+        Some(Role::Pairing) | None => None,
+    }
+}
+
+fn connection_details(app: &App, connection: &ConnSnapshot) -> ConnectionDetails {
+    ConnectionDetails {
+        path: path_ref(app, connection.path),
+        address: connection.address.to_string(),
+        rtt: connection.rtt,
+        last_answer: connection.last_answer,
+        streams: connection.streams,
+        age: connection.age,
+    }
+}
+
+async fn snapshot(app: &App) -> Result<NodeSnapshot, HostError> {
+    let taken = app.node.snapshot().await;
+    taken.map_err(|error| HostError::Closed(error.to_string()))
 }
 
 impl Network {
@@ -79,6 +133,30 @@ impl Host for Network {
         Box::pin(async move {
             let (peer, source) = self.app()?.resolve(name).map_err(host_error)?;
             Ok((peer, source.as_str().to_owned()))
+        })
+    }
+
+    fn describe<'a>(&'a self, peer: &'a str) -> BoxFuture<'a, Result<PeerDetails, HostError>> {
+        Box::pin(async move {
+            let app = self.app()?;
+            let (id, _) = app.resolve(peer).map_err(host_error)?;
+            details(&app, &snapshot(&app).await?, &id).ok_or_else(|| {
+                HostError::NotFound(format!(
+                    "{} is neither a member nor a relay of this node",
+                    app.display(&id)
+                ))
+            })
+        })
+    }
+
+    fn connected(&self) -> BoxFuture<'_, Result<Vec<PeerDetails>, HostError>> {
+        Box::pin(async move {
+            let app = self.app()?;
+            let snapshot = snapshot(&app).await?;
+            let peers = snapshot.peers.iter();
+            Ok(peers
+                .filter_map(|known| details(&app, &snapshot, &known.peer))
+                .collect())
         })
     }
 }

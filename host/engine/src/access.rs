@@ -100,6 +100,30 @@ impl Access {
         })
     }
 
+    /// Whether the plugin may see one peer and the ways to it.
+    pub(crate) fn describe_peer(&self, peer: &str) -> Result<(), HostError> {
+        bounded(peer)?;
+        self.read_peers(|| format!("peers.describe of {}", quoted(peer)))
+    }
+
+    /// Whether the plugin may see who is connected.
+    pub(crate) fn list_peers(&self) -> Result<(), HostError> {
+        self.read_peers(|| "peers.connected".to_owned())
+    }
+
+    fn read_peers(&self, what: impl FnOnce() -> String) -> Result<(), HostError> {
+        self.decide(Grants::allows_reading_peers, || (what(), line("peers", "read")))
+    }
+
+    /// Whether the plugin may see the addresses of peers too. Without it they are left out, which is no
+    /// denial.
+    pub(crate) fn sees_addresses(&self) -> bool {
+        self.grants
+            .load()
+            .extended_with(&self.extra)
+            .allows_peer_addresses()
+    }
+
     fn decide(
         &self,
         allowed: impl Fn(&Grants) -> bool,
@@ -158,6 +182,7 @@ fn check_address(text: &str) -> Result<(), HostError> {
 #[cfg(test)]
 mod tests {
     use arc_swap::ArcSwap;
+    use peerup_model::PeerGrant;
     use proptest::prelude::*;
 
     use super::*;
@@ -197,7 +222,12 @@ mod tests {
                 .ends_with("plugins.tcp-proxy.grants.protocols: [\"/peerup/web/1.0.0\"]")
         );
         assert!(denied(access.resolve("home")).ends_with("plugins.tcp-proxy.grants.names: [resolve]"));
-        assert_eq!(access.counters.snapshot().denials, 4);
+        assert!(denied(access.describe_peer("home")).ends_with(
+            "peers.describe of \"home\" is not granted to the plugin tcp-proxy; to allow it, write in the config: \
+             plugins.tcp-proxy.grants.peers: [read]"
+        ));
+        assert!(denied(access.list_peers()).ends_with("plugins.tcp-proxy.grants.peers: [read]"));
+        assert_eq!(access.counters.snapshot().denials, 6);
     }
 
     #[test]
@@ -209,11 +239,15 @@ mod tests {
                 listen: vec!["127.0.0.1:0".parse().unwrap()],
             },
             names: vec![NameGrant::Resolve],
+            peers: vec![PeerGrant::Read],
         });
         granted.connect("10.0.0.5:22").unwrap();
         granted.listen("127.0.0.1:0").unwrap();
         granted.protocol("opening", "/peerup/web/1.0.0").unwrap();
         granted.resolve("home").unwrap();
+        granted.describe_peer("home").unwrap();
+        granted.list_peers().unwrap();
+        assert!(!granted.sees_addresses());
         denied(granted.connect("10.0.0.5:23"));
     }
 
@@ -255,6 +289,10 @@ mod tests {
             access.protocol("opening", "web"),
             Err(HostError::Invalid(_))
         ));
+        assert!(matches!(
+            access.describe_peer(&"x".repeat(400)),
+            Err(HostError::Invalid(_))
+        ));
         assert_eq!(access.counters.snapshot().denials, 0);
     }
 
@@ -265,6 +303,7 @@ mod tests {
             prop_assert!(access.connect(&text).is_err());
             prop_assert!(access.listen(&text).is_err());
             prop_assert!(access.resolve(&text).is_err());
+            prop_assert!(access.describe_peer(&text).is_err());
         }
     }
 }

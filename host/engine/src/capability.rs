@@ -4,6 +4,7 @@
 mod log;
 mod names;
 mod output;
+mod peers;
 mod pump;
 mod settings;
 mod streams;

@@ -1,6 +1,12 @@
 //! The engine: compiles plugins, links what they may import, and owns the clock, the tasks and the tunnels.
 
-use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -171,6 +177,7 @@ impl Engine {
             splices: self.0.splices.clone(),
             tasks: self.0.tasks.clone(),
             ticker: self.0.ticker.clone(),
+            peer_pace: Mutex::default(),
             stopped: self.0.stopped.child_token(),
         })))
     }
@@ -267,6 +274,7 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<InstanceState>> 
     contract::streams::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::tcp::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::names::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::peers::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::settings::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::log::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::output::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;

@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_model::{PathPolicy, PluginName};
 
-use crate::{duplex::Duplex, error::HostError};
+use crate::{describe::PeerDetails, duplex::Duplex, error::HostError};
 
 /// What the daemon does for plugins. The engine has checked the grants before it calls.
 pub trait Host: Send + Sync + 'static {
@@ -19,4 +19,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// Tells who a name stands for, and which tier knew it.
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>>;
+
+    /// Tells about a peer, which is a name, an id or a unique prefix of one, and of the ways to it. Whoever is
+    /// neither member nor relay is not found.
+    fn describe<'a>(&'a self, peer: &'a str) -> BoxFuture<'a, Result<PeerDetails, HostError>>;
+
+    /// Tells about every member and relay that there is a connection to.
+    fn connected(&self) -> BoxFuture<'_, Result<Vec<PeerDetails>, HostError>>;
 }

@@ -41,7 +41,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capability {
-    /// `protocols`, `tcp.connect`, `tcp.listen` or `names.resolve`.
+    /// `protocols`, `tcp.connect`, `tcp.listen`, `names.resolve`, `peers.read` or `peers.addresses`.
     pub name: String,
     /// What it needs it for, for the operator to read.
     pub reason: String,

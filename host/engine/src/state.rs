@@ -1,7 +1,7 @@
 //! What a loaded plugin's instances share, and what one instance's store holds: its handles, its grants, its
 //! limits, and the way out for its streams. The two types know each other, so they stand together.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use peerup_model::Grants;
@@ -28,6 +28,7 @@ use crate::{
     host::Host,
     limits::{Limits, MemoryLimit},
     manifest::Manifest,
+    pace::Pace,
     stats::Counters,
     ticker::Ticker,
     tunnels::{Owner, Splices},
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) splices: Splices,
     pub(crate) tasks: TaskTracker,
     pub(crate) ticker: Arc<Ticker>,
+    /// How often its instances together ask about peers.
+    pub(crate) peer_pace: Mutex<Pace>,
     /// Cancelled when the plugin is stopped.
     pub(crate) stopped: CancellationToken,
 }

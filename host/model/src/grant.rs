@@ -38,6 +38,9 @@ pub struct Grants {
     /// What it may ask about names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NameGrant>,
+    /// What it may see of peers and of the ways to them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerGrant>,
 }
 
 /// TCP on the host's own network.
@@ -66,6 +69,16 @@ pub enum NameGrant {
     Resolve,
 }
 
+/// What a plugin may see of peers and of the ways to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerGrant {
+    /// See who is connected, over which paths, and with which round trips.
+    Read,
+    /// See the addresses of their connections too. Grants nothing without `read`.
+    Addresses,
+}
+
 impl Grants {
     /// Returns whether the plugin of this name may speak this protocol, opening or serving.
     pub fn allows_protocol(&self, plugin: &str, protocol: &str) -> bool {
@@ -88,6 +101,16 @@ impl Grants {
         self.names.contains(&NameGrant::Resolve)
     }
 
+    /// Returns whether seeing peers and the paths to them is granted.
+    pub fn allows_reading_peers(&self) -> bool {
+        self.peers.contains(&PeerGrant::Read)
+    }
+
+    /// Returns whether seeing the addresses of peers' connections is granted.
+    pub fn allows_peer_addresses(&self) -> bool {
+        self.allows_reading_peers() && self.peers.contains(&PeerGrant::Addresses)
+    }
+
     /// Returns these grants with others added: what one command run was given on top by the operator.
     #[must_use]
     pub fn extended_with(&self, other: &Self) -> Self {
@@ -96,6 +119,7 @@ impl Grants {
         sum.tcp.connect.extend(other.tcp.connect.iter().cloned());
         sum.tcp.listen.extend(other.tcp.listen.iter().cloned());
         sum.names.extend(other.names.iter().copied());
+        sum.peers.extend(other.peers.iter().copied());
         sum
     }
 }
@@ -359,6 +383,30 @@ mod tests {
         ] {
             assert!(!none.allows_protocol("chess", other), "{other}");
         }
+    }
+
+    #[test]
+    fn peers_are_seen_by_grant_and_their_addresses_only_with_both() {
+        let may = |peers: &[PeerGrant]| {
+            let grants = Grants {
+                peers: peers.to_vec(),
+                ..Grants::default()
+            };
+            (grants.allows_reading_peers(), grants.allows_peer_addresses())
+        };
+        assert_eq!(may(&[]), (false, false));
+        assert_eq!(may(&[PeerGrant::Read]), (true, false));
+        assert_eq!(may(&[PeerGrant::Addresses]), (false, false));
+        assert_eq!(may(&[PeerGrant::Read, PeerGrant::Addresses]), (true, true));
+    }
+
+    #[test]
+    fn one_run_can_be_given_sight_of_peers_on_top() {
+        let given = Grants {
+            peers: vec![PeerGrant::Read],
+            ..Grants::default()
+        };
+        assert!(Grants::default().extended_with(&given).allows_reading_peers());
     }
 
     proptest! {

@@ -9,7 +9,7 @@ mod path;
 mod protocol;
 
 pub use error::{ErrorCode, Failure};
-pub use grant::{AddressPattern, GrantError, Grants, NameGrant, ProtocolPattern, TcpGrants};
+pub use grant::{AddressPattern, GrantError, Grants, NameGrant, PeerGrant, ProtocolPattern, TcpGrants};
 pub use name::{NameError, PeerName, PluginName, RESERVED_SERVICE_NAMES, ServiceName};
 pub use path::{PathKind, PathPolicy, PathPolicyError, Transport};
 pub use protocol::{

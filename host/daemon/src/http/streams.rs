@@ -11,7 +11,8 @@ use axum::{
     http::Uri,
     response::Response,
 };
-use peerup_api::{ConnectRequest, PingRequest};
+use libp2p_identity::PeerId;
+use peerup_api::{ConnectRequest, PingRequest, TracerouteRequest};
 use peerup_engine::{CommandEvent, CommandRun};
 use peerup_model::{ErrorCode, Failure, Grants};
 use serde_json::Value;
@@ -38,15 +39,34 @@ pub(super) async fn ping(
         )
         .into());
     }
-    let (peer, _) = app.resolve(&request.peer)?;
-    if peer == app.peer_id() {
-        return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id").into());
-    }
+    let peer = another(&app, &request.peer)?;
     let arguments = serde_json::json!({
         "peer": peer.to_base58(), "count": request.count, "interval_ms": request.interval_ms,
         "timeout_ms": request.timeout_ms, "until_direct": request.until_direct,
     });
     run_command(&app, "ping", "ping", arguments, format).await
+}
+
+pub(super) async fn traceroute(
+    State(app): State<Arc<App>>,
+    format: Format,
+    JsonBody(request): JsonBody<TracerouteRequest>,
+) -> Result<Response, Refusal> {
+    if request.timeout_ms == 0 {
+        return Err(Failure::new(ErrorCode::Invalid, "a time-out above zero is needed").into());
+    }
+    let peer = another(&app, &request.peer)?;
+    let arguments = serde_json::json!({ "peer": peer.to_base58(), "timeout_ms": request.timeout_ms });
+    run_command(&app, "traceroute", "traceroute", arguments, format).await
+}
+
+/// Finds out who a text stands for; this node itself is refused.
+fn another(app: &App, peer: &str) -> Result<PeerId, Failure> {
+    let (peer, _) = app.resolve(peer)?;
+    if peer == app.peer_id() {
+        return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
+    }
+    Ok(peer)
 }
 
 pub(super) async fn command(

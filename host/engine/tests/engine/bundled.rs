@@ -3,7 +3,7 @@
 use std::{borrow::Cow, io};
 
 use peerup_engine::{CommandRun, Engine, Limits, Manifest, Plugin, PluginSpec};
-use peerup_model::{Grants, TcpGrants};
+use peerup_model::{Grants, PeerGrant, TcpGrants};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +12,8 @@ use tokio::{
 
 use crate::support::{OnePeer, engine, until, within};
 
-async fn bundled(engine: &Engine, name: &str, host: std::sync::Arc<OnePeer>) -> Plugin {
+/// Loads a plugin that travels with the binary, with the grants that all of them need.
+pub(crate) async fn bundled(engine: &Engine, name: &str, host: std::sync::Arc<OnePeer>) -> Plugin {
     let plugin = peerup_bundle::BUNDLED
         .iter()
         .find(|plugin| plugin.name == name)
@@ -21,11 +22,15 @@ async fn bundled(engine: &Engine, name: &str, host: std::sync::Arc<OnePeer>) -> 
         manifest: Manifest::parse(plugin.manifest).unwrap(),
         wasm: Cow::Borrowed(plugin.wasm),
         grants: Grants {
-            protocols: vec!["/peerup/*/1.0.0".parse().unwrap()],
+            protocols: vec![
+                "/peerup/*/1.0.0".parse().unwrap(),
+                "/peerup/ping/1.0.0".parse().unwrap(),
+            ],
             tcp: TcpGrants {
                 listen: vec!["127.0.0.1:*".parse().unwrap()],
                 ..TcpGrants::default()
             },
+            peers: vec![PeerGrant::Read, PeerGrant::Addresses],
             ..Grants::default()
         },
         settings: "{}".to_owned(),
@@ -40,7 +45,8 @@ async fn every_bundled_plugin_loads() {
     for plugin in peerup_bundle::BUNDLED {
         let loaded = bundled(&engine, plugin.name, OnePeer::new()).await;
         assert_eq!(loaded.name().as_str(), plugin.name);
-        assert!(loaded.exports().command && loaded.exports().inbound);
+        assert!(loaded.exports().command);
+        assert_eq!(loaded.exports().inbound, plugin.name != "traceroute");
     }
 }
 

@@ -1,33 +1,13 @@
 //! Each function of the contract, allowed and denied.
 
-use peerup_engine::{CommandEvent, HostError, Plugin, PluginError};
+use peerup_engine::{HostError, PluginError};
 use peerup_model::{Grants, NameGrant, TcpGrants};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::support::{OnePeer, echo_server, engine, hostile, load, outcome_of, request, request_at, within};
-
-async fn run(
-    plugin: &Plugin,
-    name: &str,
-    arguments: Value,
-    extra: Grants,
-) -> (Vec<CommandEvent>, Result<(), PluginError>) {
-    let mut command = plugin.run_command(name, arguments, extra).unwrap();
-    let mut events = Vec::new();
-    while let Some(event) = within(command.next_event()).await {
-        events.push(event);
-    }
-    let outcome = within(command.finish()).await;
-    (events, outcome)
-}
-
-fn denied(outcome: Result<(), PluginError>) -> String {
-    match outcome {
-        Err(PluginError::Guest(HostError::Denied(text))) => text,
-        other => panic!("{other:?}"),
-    }
-}
+use crate::support::{
+    OnePeer, denied, echo_server, engine, hostile, load, outcome_of, request, request_at, run,
+};
 
 fn connect_to(address: &str) -> Grants {
     Grants {

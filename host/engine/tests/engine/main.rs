@@ -12,5 +12,7 @@ mod cache;
 mod commands;
 mod grants;
 mod limits;
+mod peers;
 mod support;
+mod traceroute;
 mod tunnels;

@@ -10,10 +10,11 @@ use std::{
 use futures::future::BoxFuture;
 use libp2p_identity::{Keypair, PeerId};
 use peerup_engine::{
-    Duplex, Engine, EngineConfig, Host, HostError, InboundRequest, Limits, Manifest, PathRef, PeerRef,
-    Plugin, PluginError, PluginSpec,
+    CommandEvent, ConnectionDetails, Duplex, Engine, EngineConfig, Host, HostError, InboundRequest, Limits,
+    Manifest, PathRef, PeerDetails, PeerRef, PeerRole, Plugin, PluginError, PluginSpec,
 };
 use peerup_model::{Grants, PathPolicy, PluginName, Transport};
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     net::{TcpListener, TcpStream},
@@ -23,9 +24,11 @@ use tokio::{
 /// Nothing here takes as long; a test that waits for more hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A host that knows the peer `home` and keeps the far ends of the streams opened to it.
+/// A host that knows the peer `home`, connected directly and over the relay `relay`, and keeps the far ends of
+/// the streams opened to it. Opened as `far` it is reached over the relay.
 pub(crate) struct OnePeer {
     pub(crate) id: PeerId,
+    pub(crate) relay: PeerId,
     pub(crate) opened: Mutex<Vec<(String, DuplexStream)>>,
 }
 
@@ -33,8 +36,53 @@ impl OnePeer {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             id: Keypair::generate_ed25519().public().to_peer_id(),
+            relay: Keypair::generate_ed25519().public().to_peer_id(),
             opened: Mutex::default(),
         })
+    }
+
+    fn relay_ref(&self) -> PeerRef {
+        PeerRef {
+            id: self.relay,
+            name: Some("relay".parse().unwrap()),
+        }
+    }
+
+    fn home(&self) -> PeerDetails {
+        let connection = |path, rtt: Option<u64>, last_answer| ConnectionDetails {
+            path,
+            address: "/ip4/192.0.2.1/udp/4001/quic-v1".to_owned(),
+            rtt: rtt.map(Duration::from_micros),
+            last_answer: Some(Duration::from_secs(last_answer)),
+            streams: 1,
+            age: Duration::from_millis(61_500),
+        };
+        PeerDetails {
+            peer: PeerRef {
+                id: self.id,
+                name: Some("home".parse().unwrap()),
+            },
+            role: PeerRole::Member,
+            connections: vec![
+                connection(PathRef::Direct(Transport::Quic), Some(1_500), 7),
+                connection(PathRef::Relayed(self.relay_ref()), None, 2),
+            ],
+        }
+    }
+
+    fn relay(&self) -> PeerDetails {
+        PeerDetails {
+            peer: self.relay_ref(),
+            role: PeerRole::Relay,
+            connections: vec![ConnectionDetails {
+                path: PathRef::Direct(Transport::Tcp),
+                address: "/ip4/192.0.2.7/tcp/7777".to_owned(),
+                rtt: Some(Duration::from_micros(12_345)),
+                last_answer: None,
+                streams: 0,
+                age: Duration::ZERO,
+            }],
+        }
     }
 }
 
@@ -47,10 +95,12 @@ impl Host for OnePeer {
         _: PathPolicy,
     ) -> BoxFuture<'a, Result<Duplex, HostError>> {
         Box::pin(async move {
-            if peer != "home" {
-                return Err(HostError::NotFound(format!("no peer is called {peer}")));
-            }
-            let (far, near) = peer_stream();
+            let path = match peer {
+                "home" => PathRef::Direct(Transport::Quic),
+                "far" => PathRef::Relayed(self.relay_ref()),
+                _ => return Err(HostError::NotFound(format!("no peer is called {peer}"))),
+            };
+            let (far, near) = stream_on(self.home().peer, path);
             self.opened.lock().unwrap().push((protocol.to_owned(), far));
             Ok(near)
         })
@@ -63,6 +113,26 @@ impl Host for OnePeer {
                 _ => Err(HostError::NotFound(format!("no peer is called {name}"))),
             }
         })
+    }
+
+    fn describe<'a>(&'a self, peer: &'a str) -> BoxFuture<'a, Result<PeerDetails, HostError>> {
+        Box::pin(async move {
+            match peer {
+                "home" => Ok(self.home()),
+                "relay" => Ok(self.relay()),
+                id if id == self.id.to_base58() => Ok(self.home()),
+                id if id == self.relay.to_base58() => Ok(self.relay()),
+                "away" => Ok(PeerDetails {
+                    connections: Vec::new(),
+                    ..self.home()
+                }),
+                _ => Err(HostError::NotFound(format!("no peer is called {peer}"))),
+            }
+        })
+    }
+
+    fn connected(&self) -> BoxFuture<'_, Result<Vec<PeerDetails>, HostError>> {
+        Box::pin(async { Ok(vec![self.home(), self.relay()]) })
     }
 }
 
@@ -123,13 +193,13 @@ pub(crate) fn request_at(behaviour: &str, local_address: &str) -> InboundRequest
 
 /// A stream in memory, and its near end as one to a peer.
 pub(crate) fn peer_stream() -> (DuplexStream, Duplex) {
+    stream_on(a_peer(), PathRef::Direct(Transport::Quic))
+}
+
+fn stream_on(peer: PeerRef, path: PathRef) -> (DuplexStream, Duplex) {
     let (far, near) = tokio::io::duplex(64 << 10);
     let (reader, writer) = tokio::io::split(near);
-    let path = PathRef::Direct(Transport::Quic);
-    (
-        far,
-        Duplex::peer(Box::new(reader), Box::new(writer), a_peer(), path),
-    )
+    (far, Duplex::peer(Box::new(reader), Box::new(writer), peer, path))
 }
 
 /// Both ends of a TCP connection over loopback.
@@ -157,6 +227,31 @@ pub(crate) fn call(
 pub(crate) async fn outcome_of(plugin: &Plugin, request: InboundRequest) -> Result<(), PluginError> {
     let (_far, near) = peer_stream();
     within(plugin.handle_inbound(request, near)).await
+}
+
+/// Runs a command to its end: what it told, and what it came to.
+pub(crate) async fn run(
+    plugin: &Plugin,
+    name: &str,
+    arguments: Value,
+    extra: Grants,
+) -> (Vec<CommandEvent>, Result<(), PluginError>) {
+    let mut command = plugin.run_command(name, arguments, extra).unwrap();
+    let mut events = Vec::new();
+    while let Some(event) = within(command.next_event()).await {
+        events.push(event);
+    }
+    let outcome = within(command.finish()).await;
+    (events, outcome)
+}
+
+/// Returns the text of a denial that the plugin passed on.
+#[track_caller]
+pub(crate) fn denied(outcome: Result<(), PluginError>) -> String {
+    match outcome {
+        Err(PluginError::Guest(HostError::Denied(text))) => text,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Sends a text there and expects it back.

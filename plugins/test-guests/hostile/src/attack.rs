@@ -1,8 +1,9 @@
-//! Attacks on the host's limits. None of these returns.
+//! Attacks on the host's limits. None of these returns, but for the one that says so.
 
 use std::hint::black_box;
 
-use peerup_plugin_sdk::log;
+use peerup_plugin_sdk::{Error, log, output, peers, spawn};
+use serde_json::json;
 
 const CHUNK: usize = 1 << 20;
 
@@ -20,6 +21,22 @@ pub(crate) fn allocate() -> ! {
     loop {
         kept.push(black_box(vec![1_u8; CHUNK]));
     }
+}
+
+/// Asks who is connected a thousand times at once, and tells how many calls the host turned away. Ends, unlike
+/// the others, because the host bounds it.
+pub(crate) async fn flood_the_peers() -> Result<(), Error> {
+    let calls: Vec<_> = (0..1_000).map(|_| spawn(peers::connected())).collect();
+    let (mut answered, mut refused) = (0_u64, 0_u64);
+    for call in calls {
+        match call.await {
+            Some(Ok(_)) => answered += 1,
+            Some(Err(Error::Limit(_))) => refused += 1,
+            Some(Err(other)) => return Err(other),
+            None => return Err(Error::closed("a call was cancelled")),
+        }
+    }
+    output::emit("flooded", &json!({ "answered": answered, "refused": refused })).await
 }
 
 /// Traps.

@@ -6,11 +6,11 @@
 
 mod attack;
 
-use std::future::pending;
+use std::{future::pending, time::Duration};
 
 use peerup_plugin_sdk::{
     Arguments, Command, Duplex, Error, Inbound, Incoming, Outgoing, PathPolicy, Request, Service, copy, join,
-    names, output, settings, streams, tcp,
+    names, output, peers, settings, streams, tcp,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -106,11 +106,48 @@ async fn anywhere(behaviour: &str, details: &Details) -> Result<(), Error> {
             let event = json!({ "peer": answer.peer, "source": answer.source });
             output::emit(&answer.peer, &event).await
         }
+        "describe" => {
+            let details = peers::describe(&details.peer).await?;
+            output::emit(details.peer.to_string(), &seen(&details)).await
+        }
+        "describe-huge" => peers::describe(&"x".repeat(1 << 20)).await.map(drop),
+        "connected" => {
+            for details in peers::connected().await? {
+                output::emit(details.peer.to_string(), &seen(&details)).await?;
+            }
+            Ok(())
+        }
+        "flood-peers" => attack::flood_the_peers().await,
         "error" => Err(Error::refused("asked to fail")),
         other => Err(Error::invalid(format!(
             "no behaviour {other:?} without a connection"
         ))),
     }
+}
+
+/// What was told of a peer, as JSON.
+fn seen(details: &peers::Details) -> serde_json::Value {
+    let micros = |time: Option<Duration>| time.map(|time| time.as_micros() as u64);
+    let connections: Vec<_> = details
+        .connections
+        .iter()
+        .map(|connection| {
+            json!({
+                "path": connection.path.to_string(),
+                "address": connection.address,
+                "rtt_us": micros(connection.round_trip),
+                "age_s": connection.age.as_secs(),
+            })
+        })
+        .collect();
+    json!({
+        "id": details.peer.id,
+        "relay": details.role == peers::Role::Relay,
+        "path": details.path.as_ref().map(ToString::to_string),
+        "rtt_us": micros(details.round_trip),
+        "last_answer_s": details.last_answer.map(|age| age.as_secs()),
+        "connections": connections,
+    })
 }
 
 /// Joins and returns at once.
