@@ -4,9 +4,11 @@
 mod bench;
 mod binaries;
 mod demo;
+mod document;
 mod fuzz;
 mod lab;
 mod nodes;
+mod procfs;
 mod test;
 mod tidy;
 mod tools;
