@@ -21,9 +21,7 @@ fn replace_between(document: &str, name: &str, text: &str) -> Result<String> {
     let (head, rest) = document
         .split_once(&begin)
         .with_context(|| format!("no line {begin}"))?;
-    let (_, tail) = rest
-        .split_once(&end)
-        .with_context(|| format!("no line {end}"))?;
+    let (_, tail) = rest.split_once(&end).with_context(|| format!("no line {end}"))?;
     Ok(format!("{head}{begin}\n{}\n{end}{tail}", text.trim_end()))
 }
 

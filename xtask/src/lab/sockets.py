@@ -12,6 +12,8 @@ Clients:
     upload HOST PORT BYTES      the other end of count-then-reply
     late-upload HOST PORT BYTES the other end of reply-first
     first-byte HOST PORT        prints `first-byte MS`: from the connect to the first byte that came back
+    persist HOST PORT SECONDS   opens a connection every 250 ms until a byte came back on one of them; prints
+                                `first-byte MS` since the first connect, and `by NUMBER`: which one it was
     sequence HOST PORT          sends a numbered block every 50 ms and looks at every byte of the answers;
                                 prints `open MS` at the first; when its input ends, `whole BLOCKS GAP_MS`
                                 with the longest time between two answers; `ended after BLOCKS WHY` before
@@ -173,6 +175,31 @@ def first_byte(address):
         say("first-byte", milliseconds(start))
 
 
+def persist(address, seconds):
+    start, answered, lock = time.monotonic(), threading.Event(), threading.Lock()
+
+    def attempt(number):
+        try:
+            with socket.create_connection(address, timeout=PATIENCE) as connection:
+                connection.sendall(b"?")
+                if connection.recv(1) == b"?":
+                    with lock:
+                        if not answered.is_set():
+                            say("first-byte", milliseconds(start))
+                            say("by", number)
+                            answered.set()
+        except OSError:
+            pass
+
+    number = 0
+    while not answered.is_set() and time.monotonic() < start + seconds:
+        number += 1
+        threading.Thread(target=attempt, args=(number,), daemon=True).start()
+        answered.wait(0.25)
+    if not answered.is_set():
+        sys.exit(f"no byte came back on {number} connections")
+
+
 def send_sequence(address):
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
@@ -307,9 +334,18 @@ def main():
     plain = {"hold": hold, "first-byte": first_byte, "sequence": send_sequence}
     if role in plain:
         return plain[role](address)
-    counted = {"upload": upload, "late-upload": late_upload, "download": download, "hold-many": hold_many}
+    counted = {
+        "upload": upload,
+        "late-upload": late_upload,
+        "download": download,
+        "hold-many": hold_many,
+        "persist": persist,
+    }
     return counted[role](address, int(rest[2]))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as problem:
+        sys.exit(str(problem))

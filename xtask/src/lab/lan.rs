@@ -1,0 +1,33 @@
+//! One network without a relay.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{
+    crossing::{Crossing, LAN_TARGET},
+    stage::Stage,
+};
+
+/// How long the two may take to find each other after the start of both.
+const FOUND: Duration = Duration::from_secs(10);
+
+/// Two machines in one network, their relay down from before the start: they find each other.
+pub(super) fn relay_down(stage: &mut Stage) -> Result<()> {
+    stage.create_relay()?;
+    stage.create_pair()?;
+    stage.launch_pair()?;
+    let address = stage.tunnel("echo")?;
+    let found = stage.first_byte_within(&address, FOUND)?;
+    stage.note(&format!(
+        "found without a relay: first byte {} ms after both were up",
+        found.as_millis()
+    ));
+    let mut crossing = Crossing::begin(stage, LAN_TARGET)?;
+    crossing.goes_direct(stage, &["quic", "tcp"])?;
+    crossing.end(
+        stage,
+        &format!("relay down; found after {} ms", found.as_millis()),
+    )?;
+    stage.verdict()
+}
