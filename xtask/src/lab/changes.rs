@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Process, poll};
+use peerup_testkit::{Process, poll, run};
 
 use super::{
     crossing::{Crossing, RELAYED_TARGET},
@@ -26,6 +26,8 @@ const FALLBACK_TARGET: Duration = Duration::from_secs(4);
 const RETURN: Duration = Duration::from_secs(60);
 /// Until a case is given up.
 const NEVER: Duration = Duration::from_secs(60);
+const LOSSY_BYTES: &str = "5000000";
+const LOSSY_TIMEOUT: Duration = Duration::from_secs(120);
 const NEW_STREAMS: u64 = 100;
 
 /// Something happens to the laptop's network; tunnels work again, and the path is direct again.
@@ -75,6 +77,11 @@ pub(super) fn address_and_gateway(stage: &mut Stage) -> Result<()> {
     survives(stage, "address and gateway change", Stage::change_laptop_address)
 }
 
+/// The laptop is carried to another router.
+pub(super) fn other_router(stage: &mut Stage) -> Result<()> {
+    survives(stage, "another router", Stage::move_laptop)
+}
+
 /// Home's daemon is killed and started again; nobody touches the laptop.
 pub(super) fn daemon_restart(stage: &mut Stage) -> Result<()> {
     stage.start_with_relays()?;
@@ -103,6 +110,24 @@ pub(super) fn daemon_restart(stage: &mut Stage) -> Result<()> {
             took.as_millis()
         ),
     )?;
+    stage.verdict()
+}
+
+/// A loss of 1 %: the path is direct, and a transfer arrives whole.
+pub(super) fn lossy(stage: &mut Stage) -> Result<()> {
+    stage.start_with_relays()?;
+    // Where one of the first packets is lost, the first byte waits for its repetition.
+    let mut crossing = Crossing::begin(stage, RELAYED_TARGET * 2)?;
+    crossing.goes_direct(stage, &["quic", "tcp"])?;
+    let address = stage.tunnel("source")?;
+    let start = Instant::now();
+    let mut client = stage.client("download", &address)?;
+    run("download", client.arg(LOSSY_BYTES), LOSSY_TIMEOUT)?
+        .success()
+        .context("5 MB over a path that loses packets")?;
+    let rate = 5.0 / start.elapsed().as_secs_f64();
+    stage.note(&format!("5 MB arrived whole, {rate:.2} MB/s"));
+    crossing.end(stage, &format!("5 MB whole, {rate:.2} MB/s"))?;
     stage.verdict()
 }
 

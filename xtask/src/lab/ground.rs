@@ -1,12 +1,16 @@
 //! The little internets of the matrix, and what a case does to one while nodes run in it. Everything that a
 //! case changes about the network, it changes through here.
 
+mod wider;
+
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use peerup_testkit::{Host, NAT_A_ADDRESS, NAT_B_ADDRESS, Site, run};
 
 use super::stage::Stage;
+
+pub(super) use wider::{Extra, double_nat, ipv6_one_side, ipv6_only, lossy};
 
 /// One script of `ip` and `nft` calls.
 const CALL: Duration = Duration::from_secs(20);

@@ -1,11 +1,11 @@
-//! One network without a relay.
+//! One network without a relay, and IPv6 on one side.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::{
-    crossing::{Crossing, LAN_TARGET},
+    crossing::{Crossing, LAN_TARGET, RELAYED_TARGET},
     stage::Stage,
 };
 
@@ -29,5 +29,23 @@ pub(super) fn relay_down(stage: &mut Stage) -> Result<()> {
         stage,
         &format!("relay down; found after {} ms", found.as_millis()),
     )?;
+    stage.verdict()
+}
+
+/// One side has IPv6 as well: it goes direct over IPv4.
+pub(super) fn ipv6_one_side(stage: &mut Stage) -> Result<()> {
+    stage.start_with_relays()?;
+    let mut crossing = Crossing::begin(stage, RELAYED_TARGET)?;
+    crossing.goes_direct(stage, &["quic"])?;
+    crossing.end(stage, "IPv6 at home only")?;
+    stage.verdict()
+}
+
+/// One side has nothing but IPv6, the other nothing but IPv4: the relay, which has both, stands between.
+pub(super) fn ipv6_only(stage: &mut Stage) -> Result<()> {
+    stage.start_with_relays()?;
+    let mut crossing = Crossing::begin(stage, RELAYED_TARGET)?;
+    crossing.stays_relayed(stage)?;
+    crossing.end(stage, "IPv6 only at home, IPv4 only at the laptop")?;
     stage.verdict()
 }

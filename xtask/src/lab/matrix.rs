@@ -5,11 +5,12 @@ use super::{Case, PRESERVING, changes, ground, lan, nats, relays};
 const REMAPPED: &str = "NAT, other ports";
 const SYMMETRIC: &str = "NAT, symmetric";
 const FULL_CONE: &str = "NAT, full cone";
+const DOUBLE: &str = "NAT behind a carrier's NAT";
 const NO_UDP: &str = "NAT, no UDP";
 const SAME: &str = "one network";
 
 /// The cases.
-pub(super) static CASES: [Case; 17] = [
+pub(super) static CASES: [Case; 22] = [
     Case {
         name: "port-preserving",
         shows: "two NATs that keep ports: direct over QUIC",
@@ -51,6 +52,14 @@ pub(super) static CASES: [Case; 17] = [
         run: nats::symmetric_both,
     },
     Case {
+        name: "double-nat",
+        shows: "a carrier's NAT before the own one: direct over QUIC",
+        home: PRESERVING,
+        laptop: DOUBLE,
+        ground: ground::double_nat,
+        run: nats::direct_over_quic,
+    },
+    Case {
         name: "udp-dropped",
         shows: "no UDP on one side: the relay over TCP, direct over TCP",
         home: PRESERVING,
@@ -73,6 +82,22 @@ pub(super) static CASES: [Case; 17] = [
         laptop: SAME,
         ground: ground::one_network,
         run: lan::relay_down,
+    },
+    Case {
+        name: "ipv6-one-side",
+        shows: "IPv6 at home only: direct over IPv4",
+        home: "NAT, ports kept, and IPv6",
+        laptop: PRESERVING,
+        ground: ground::ipv6_one_side,
+        run: lan::ipv6_one_side,
+    },
+    Case {
+        name: "ipv6-only",
+        shows: "nothing but IPv6 at home, nothing but IPv4 at the laptop: over a relay that has both",
+        home: "IPv6 only",
+        laptop: PRESERVING,
+        ground: ground::ipv6_only,
+        run: lan::ipv6_only,
     },
     Case {
         name: "relay-restart",
@@ -115,6 +140,14 @@ pub(super) static CASES: [Case; 17] = [
         run: changes::address_and_gateway,
     },
     Case {
+        name: "other-router",
+        shows: "the laptop moves behind another router: tunnels and the direct path are back",
+        home: PRESERVING,
+        laptop: "NAT, then another",
+        ground: ground::as_it_is,
+        run: changes::other_router,
+    },
+    Case {
         name: "daemon-restart",
         shows: "home's daemon is killed and restarted: a new tunnel works, and nobody touched the laptop",
         home: PRESERVING,
@@ -129,6 +162,14 @@ pub(super) static CASES: [Case; 17] = [
         laptop: PRESERVING,
         ground: ground::as_it_is,
         run: relays::budget,
+    },
+    Case {
+        name: "lossy",
+        shows: "1 % of all packets lost: direct, and 5 MB arrive whole",
+        home: PRESERVING,
+        laptop: "NAT, ports kept, 1 % loss",
+        ground: ground::lossy,
+        run: changes::lossy,
     },
     Case {
         name: "direct-cut",

@@ -27,7 +27,10 @@ impl Stage {
     /// Creates config and key of the first relay; it does not run yet.
     pub(super) fn create_relay(&mut self) -> Result<()> {
         let folder = self.folder("relay")?;
-        let relay = Relay::init(&self.binaries, self.lab.relay(), &folder, RELAY_PORT)?;
+        let host = self.lab.relay();
+        let mut addresses = vec![format!("/ip4/{}", host.address())];
+        addresses.extend(self.relay_also_at.iter().cloned());
+        let relay = Relay::init_at(&self.binaries, host, &folder, &addresses, RELAY_PORT)?;
         self.relay = Some(relay);
         Ok(())
     }

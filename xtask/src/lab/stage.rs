@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use peerup_testkit::{Host, Lab, NAT_A_ADDRESS, Process, RELAY_ADDRESS, run};
 use tempfile::TempDir;
 
-use super::{record::Record, transcript::Transcript};
+use super::{ground::Extra, record::Record, transcript::Transcript};
 use crate::{
     binaries::Binaries,
     nodes::{Node, Relay},
@@ -43,8 +43,12 @@ pub(super) struct Stage {
     pub(super) relay: Option<Relay>,
     /// The other one in the public segment.
     pub(super) second_relay: Option<Relay>,
+    /// Namespaces beside those of the lab.
+    pub(super) extras: Vec<Extra>,
     /// The namespaces.
     pub(super) lab: Lab,
+    /// Further addresses of the first relay, as the beginnings of multiaddrs.
+    pub(super) relay_also_at: Vec<String>,
     /// The binaries under test.
     pub(super) binaries: Binaries,
     /// What was measured.
@@ -66,7 +70,9 @@ impl Stage {
             laptop: None,
             relay: None,
             second_relay: None,
+            extras: Vec::new(),
             lab: Lab::new()?,
+            relay_also_at: Vec::new(),
             binaries: binaries.clone(),
             records: Vec::new(),
             moved: false,
