@@ -59,48 +59,48 @@ fn stage(binaries: &Binaries, what: &str) -> Result<Stage> {
     Stage::new(binaries, Transcript::Live).context("the lab cannot be built")
 }
 
-/// Two machines in one network: a connection that is there, then one that has to be made first.
+/// Two machines in one network: on a connection that is there, then right after the start of one of them.
 fn same_lan(binaries: &Binaries, runs: usize) -> Result<Vec<Spread>> {
     let mut stage = stage(binaries, "same LAN")?;
     ground::one_network(&mut stage)?;
     stage.start_with_relay()?;
-    let address = stage.tunnel("echo")?;
-    stage.first_byte(&address)?;
+    stage.new_tunnel()?;
     stage.wait_for_direct(NEVER)?;
     let mut warm = Spread::new("same LAN: first byte of a new tunnel", LAN_TARGET);
     let mut cold = Spread::new(
-        "same LAN: the same right after the peers were disconnected",
+        "same LAN: from `peerup proxy` to the first byte, daemon just started",
         LAN_TARGET,
     );
     for _ in 0..runs {
-        let (proxy, fresh) = stage.laptop()?.proxy(super::stage::HOME, "echo")?;
-        warm.runs.push(stage.first_byte(&fresh)?);
-        stage.disconnect()?;
-        cold.runs.push(stage.first_byte(&fresh)?);
-        drop(proxy);
+        warm.runs.push(stage.new_tunnel()?);
+    }
+    for _ in 0..runs {
+        cold.runs.push(stage.first_byte_after_start()?);
     }
     note(&stage, &warm);
     note(&stage, &cold);
     Ok(vec![warm, cold])
 }
 
-/// Everything direct is cut; each run makes its own circuit.
+/// The same over the relay, with everything direct cut.
 fn relayed(binaries: &Binaries, runs: usize) -> Result<Vec<Spread>> {
     let mut stage = stage(binaries, "over the relay")?;
     stage.lab.block_direct()?;
     stage.start_with_relay()?;
-    let address = stage.tunnel("echo")?;
-    stage.first_byte(&address)?;
-    let mut spread = Spread::new(
-        "over a relay: first byte of a new tunnel, circuit included",
+    let mut warm = Spread::new("over a relay: first byte of a new tunnel", RELAYED_TARGET);
+    let mut cold = Spread::new(
+        "over a relay: from `peerup proxy` to the first byte, daemon just started",
         RELAYED_TARGET,
     );
     for _ in 0..runs {
-        stage.disconnect()?;
-        spread.runs.push(stage.first_byte(&address)?);
+        warm.runs.push(stage.new_tunnel()?);
     }
-    note(&stage, &spread);
-    Ok(vec![spread])
+    for _ in 0..runs {
+        cold.runs.push(stage.first_byte_after_start()?);
+    }
+    note(&stage, &warm);
+    note(&stage, &cold);
+    Ok(vec![warm, cold])
 }
 
 /// Two NATs that keep ports; each run with nodes that have never met.

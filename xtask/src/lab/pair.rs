@@ -125,14 +125,19 @@ impl Stage {
         self.start_pair()
     }
 
-    /// Ends every connection between the two.
+    /// Restarts the laptop's daemon, so that it has no connection, and measures from the start of `peerup
+    /// proxy`, which looks for the peer, to the first byte through it.
     ///
     /// # Errors
-    /// Where the laptop's daemon refuses.
-    pub(super) fn disconnect(&self) -> Result<()> {
-        let id = self.home()?.id()?;
-        self.laptop()?.run(&["daemon", "disconnect", &id])?;
-        Ok(())
+    /// Where a step fails.
+    pub(super) fn first_byte_after_start(&mut self) -> Result<Duration> {
+        let laptop = self.laptop.as_mut().context("no laptop")?;
+        laptop.stop()?;
+        laptop.start()?;
+        let start = Instant::now();
+        let (_proxy, address) = laptop.proxy(HOME, "echo")?;
+        let found = start.elapsed();
+        Ok(found + self.first_byte(&address)?)
     }
 
     /// Measures a new connection through a tunnel to the echo service, inside the client.
