@@ -3,7 +3,6 @@
 
 mod contestant;
 mod load;
-mod procfs;
 mod table;
 
 use std::{path::PathBuf, time::Duration};
@@ -12,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     binaries::{Binaries, Profile},
-    tools, workspace,
+    document, tools, workspace,
 };
 use contestant::{Contestant, Targets};
 use load::{EchoServer, Figures, IperfServer};
@@ -21,8 +20,6 @@ pub(crate) use contestant::copy_loop;
 
 /// Where the figures are written to.
 const DOCUMENT: &str = "docs/PERFORMANCE.md";
-/// Between these two lines.
-const MARKERS: (&str, &str) = ("<!-- bench: begin -->", "<!-- bench: end -->");
 
 /// The arguments of `bench`.
 #[derive(clap::Args)]
@@ -100,14 +97,7 @@ fn report(results: &[Figures], arguments: &BenchArguments) -> Result<()> {
     if !arguments.write {
         return Ok(());
     }
-    let path = workspace::root().join(DOCUMENT);
-    let document = std::fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
-    let (head, rest) = document
-        .split_once(MARKERS.0)
-        .context("no marker for the begin")?;
-    let (_, tail) = rest.split_once(MARKERS.1).context("no marker for the end")?;
-    let (begin, end) = MARKERS;
-    std::fs::write(&path, format!("{head}{begin}\n{text}{end}{tail}"))?;
+    document::write_between(&workspace::root().join(DOCUMENT), "bench", &text)?;
     println!("written to {DOCUMENT}");
     Ok(())
 }

@@ -4,9 +4,11 @@
 mod bench;
 mod binaries;
 mod demo;
+mod document;
 mod fuzz;
 mod lab;
 mod nodes;
+mod procfs;
 mod test;
 mod tidy;
 mod tools;
@@ -34,8 +36,10 @@ enum Chore {
     Test,
     /// Shows the whole thing on loopback: pairs two nodes over a relay and fetches a page through a plugin
     Demo(demo::DemoArguments),
-    /// Runs the end-to-end cases between two NAT routers in network namespaces (needs root)
+    /// Runs the end-to-end cases between NAT routers of every kind in network namespaces (needs root)
     Lab(lab::LabArguments),
+    /// Disturbs a pair of nodes on a seed for a long time, and looks for what is lost or left over (needs root)
+    Soak(lab::SoakArguments),
     /// Measures one encrypted tunnel on loopback, beside a plain copy loop
     Bench(bench::BenchArguments),
     /// Checks the edges between crates, cycles between modules, file headers; lists long files and functions
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Test => test::run(),
         Chore::Demo(arguments) => demo::run(arguments),
         Chore::Lab(arguments) => lab::run(arguments),
+        Chore::Soak(arguments) => lab::soak(arguments),
         Chore::Bench(arguments) => bench::run(arguments),
         Chore::Tidy => tidy::run(),
         Chore::Fuzz(arguments) => fuzz::run(arguments),

@@ -1,5 +1,7 @@
 //! A relay and nodes, driven as a person drives them: by their commands, in a folder of their own.
 
+mod api;
+
 use std::{
     fs,
     net::{TcpListener, UdpSocket},
@@ -9,10 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Finished, Host, Process, run};
+use peerup_testkit::{Finished, Host, Process, poll, run};
 use serde_json::Value;
 
-use crate::{binaries::Binaries, workspace::show};
+use crate::{
+    binaries::Binaries,
+    workspace::{show, target_folder},
+};
 
 /// A command that only reads or writes files or asks the daemon.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,6 +56,8 @@ fn prepared(host: &Host, program: &Path, folder: &Path) -> Command {
         .current_dir(folder)
         .env("HOME", folder)
         .env("XDG_CONFIG_HOME", folder)
+        // Compiled plugins are the same for every node: only the first of all has to compile them.
+        .env("XDG_CACHE_HOME", target_folder().join("xtask-cache"))
         .env("NO_COLOR", "1");
     command
 }
@@ -84,8 +91,10 @@ pub(crate) struct Relay {
     folder: PathBuf,
     config: PathBuf,
     process: Option<Process>,
-    /// Its full address with `/p2p/`, for `peerup init --relay`.
+    /// Its full TCP address with `/p2p/`, for `peerup init --relay`.
     pub(crate) address: String,
+    /// All its full addresses, TCP first.
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Relay {
@@ -94,10 +103,26 @@ impl Relay {
     /// # Errors
     /// Where `relay-server init` or `info` fails.
     pub(crate) fn init(binaries: &Binaries, host: &Host, folder: &Path, port: u16) -> Result<Self> {
+        let ip4 = format!("/ip4/{}", host.address());
+        Self::init_at(binaries, host, folder, &[ip4], port)
+    }
+
+    /// Creates config and key in `folder`, listening on these addresses, each as `/ip4/...` or `/ip6/...`.
+    ///
+    /// # Errors
+    /// Where `relay-server init` or `info` fails.
+    pub(crate) fn init_at(
+        binaries: &Binaries,
+        host: &Host,
+        folder: &Path,
+        addresses: &[String],
+        port: u16,
+    ) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let ip = host.address();
-        let tcp = format!("/ip4/{ip}/tcp/{port}");
-        let quic = format!("/ip4/{ip}/udp/{port}/quic-v1");
+        let listen: Vec<String> = addresses
+            .iter()
+            .flat_map(|ip| [format!("{ip}/tcp/{port}"), format!("{ip}/udp/{port}/quic-v1")])
+            .collect();
         let mut relay = Self {
             binary: binaries.relay.clone(),
             host: host.clone(),
@@ -105,24 +130,40 @@ impl Relay {
             config: PathBuf::new(),
             process: None,
             address: String::new(),
+            addresses: Vec::new(),
         };
         let dir = folder.to_string_lossy().into_owned();
         let mut init = prepared(host, &relay.binary, folder);
-        init.args(["init", "--dir", &dir, "--listen", &tcp, "--listen", &quic]);
-        init.args(["--external", &tcp, "--external", &quic]);
+        init.args(["init", "--dir", &dir]);
+        for address in &listen {
+            init.args(["--listen", address, "--external", address]);
+        }
         finish(&mut init, COMMAND_TIMEOUT)?
             .success()
             .context(show(&init))?;
         relay.config = find_config(folder)?;
 
         let info: Value = serde_json::from_str(&relay.run(&["info", "--json"])?)?;
-        let mut addresses = Vec::new();
-        full_addresses(&info, &mut addresses);
-        relay.address = addresses
-            .into_iter()
-            .find(|address| address.starts_with(&tcp))
-            .with_context(|| format!("`relay-server info` names no address under {tcp}: {info}"))?;
+        let mut told = Vec::new();
+        full_addresses(&info, &mut told);
+        for wanted in &listen {
+            let mut told = told.iter();
+            let full = told.find(|address| address.starts_with(wanted.as_str()));
+            let full =
+                full.with_context(|| format!("`relay-server info` names no address under {wanted}: {info}"))?;
+            relay.addresses.push(full.clone());
+        }
+        relay.address = relay.addresses.first().context("no address")?.clone();
         Ok(relay)
+    }
+
+    /// Returns its peer id.
+    ///
+    /// # Errors
+    /// Where its address has none.
+    pub(crate) fn id(&self) -> Result<&str> {
+        let (_, id) = self.address.rsplit_once('/').context("no peer id")?;
+        Ok(id)
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -144,6 +185,15 @@ impl Relay {
     pub(crate) fn stop(&mut self) -> Result<Duration> {
         let mut process = self.process.take().context("the relay is not running")?;
         Ok(process.terminate(STOP_TIMEOUT)?.1)
+    }
+
+    /// Ends it as a crash does.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the relay is not running")?;
+        process.kill()
     }
 
     /// Changes a setting in the config's text.
@@ -246,6 +296,58 @@ impl Node {
         Ok(node)
     }
 
+    /// A node after `peerup init --non-interactive` with every address of every one of these relays.
+    ///
+    /// # Errors
+    /// Where `init` fails.
+    pub(crate) fn init_with(
+        binaries: &Binaries,
+        host: &Host,
+        folder: &Path,
+        name: &str,
+        relays: &[&Relay],
+    ) -> Result<Self> {
+        let mut node = Self::blank(binaries, host, folder, name)?;
+        let mut init = prepared(&node.host, &node.binary, &node.folder);
+        init.args(["init", "--non-interactive", "--name", name, "--dir"])
+            .arg(&node.folder);
+        for address in relays.iter().flat_map(|relay| &relay.addresses) {
+            init.args(["--relay", address]);
+        }
+        finish(&mut init, COMMAND_TIMEOUT)?
+            .success()
+            .context(show(&init))?;
+        node.adopt_config()?;
+        Ok(node)
+    }
+
+    /// Lets `other` in and calls it by its name, without pairing; quick, and in files alone where no daemon
+    /// runs.
+    ///
+    /// # Errors
+    /// Where `auth add` fails.
+    pub(crate) fn introduce(&self, other: &Self) -> Result<()> {
+        self.run(&["auth", "add", &other.id()?, "--name", &other.name])?;
+        Ok(())
+    }
+
+    /// Returns the TCP and UDP port in its config.
+    ///
+    /// # Errors
+    /// Where the config names none.
+    pub(crate) fn port(&self) -> Result<u16> {
+        let text = fs::read_to_string(&self.config)?;
+        tcp_port(&text).with_context(|| format!("no TCP port in {}", self.config.display()))
+    }
+
+    /// Asks the daemon's API, without the start of a process in between.
+    ///
+    /// # Errors
+    /// Where it does not answer, or answers with an error.
+    pub(crate) fn ask(&self, path: &str) -> Result<Value> {
+        api::get(&self.folder, path).with_context(|| format!("{}: GET {path}", self.name))
+    }
+
     fn init_command(&self, relay: &Relay) -> Command {
         let mut init = prepared(&self.host, &self.binary, &self.folder);
         init.args(["init", "--non-interactive", "--dir"])
@@ -320,10 +422,57 @@ impl Node {
     /// # Errors
     /// With its last lines, where it does not.
     pub(crate) fn start(&mut self) -> Result<()> {
-        let name = format!("{} daemon", self.name);
-        let mut daemon = Process::spawn(&name, &mut self.command(&["daemon"]))?;
+        self.spawn()?;
+        let ready = self.wait_ready();
+        if ready.is_err() {
+            self.daemon = None;
+        }
+        ready
+    }
+
+    /// Starts the daemon and waits until it answers, whatever it has reached by then.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub(crate) fn launch(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.wait_answer()
+    }
+
+    /// Waits until the daemon answers.
+    ///
+    /// # Errors
+    /// With its last lines, where it does not.
+    pub(crate) fn wait_answer(&self) -> Result<()> {
+        poll("an answer of the daemon", START_TIMEOUT, || {
+            Ok(self.ask("/v1/status").ok())
+        })
+        .with_context(|| {
+            self.daemon
+                .as_ref()
+                .map(|daemon| daemon.tail(30))
+                .unwrap_or_default()
+        })?;
+        Ok(())
+    }
+
+    /// Waits until the daemon says that it is ready.
+    ///
+    /// # Errors
+    /// With its last lines, where it does not.
+    pub(crate) fn wait_ready(&mut self) -> Result<()> {
+        let daemon = self.daemon.as_mut().context("the daemon is not running")?;
         daemon.wait_for_line("\"ready\"", START_TIMEOUT, says_ready)?;
-        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Starts the daemon and waits for nothing.
+    ///
+    /// # Errors
+    /// Where the program cannot be started.
+    pub(crate) fn spawn(&mut self) -> Result<()> {
+        let name = format!("{} daemon", self.name);
+        self.daemon = Some(Process::spawn(&name, &mut self.command(&["daemon"]))?);
         Ok(())
     }
 
@@ -448,6 +597,18 @@ impl Node {
     }
 }
 
+/// The first TCP port of the listen addresses in a config's text.
+fn tcp_port(config: &str) -> Option<u16> {
+    let addresses = config.lines().filter(|line| !line.trim().starts_with('#'));
+    addresses
+        .filter_map(|line| line.split_once("/tcp/"))
+        .filter(|(before, _)| before.contains("/ip"))
+        .find_map(|(_, rest)| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        })
+}
+
 /// An invite code: groups of four of the base32 letters with dashes between, and long.
 fn is_code(line: &str) -> bool {
     let letters = |group: &str| group.chars().all(|c| matches!(c, 'A'..='Z' | '2'..='7'));
@@ -463,6 +624,13 @@ mod tests {
         assert!(says_ready("ready: 12D3KooW at /tmp/peerup.sock"));
         assert!(!says_ready("not ready yet: no relay"));
         assert!(!says_ready("already running"));
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_first_listen_address() {
+        let config = "# - /ip4/1.1.1.1/tcp/1\n  - /ip4/0.0.0.0/tcp/4321\n  - /ip4/0.0.0.0/udp/4322/quic-v1\n";
+        assert_eq!(tcp_port(config), Some(4321));
+        assert_eq!(tcp_port("nothing here"), None);
     }
 
     #[test]

@@ -35,8 +35,10 @@ pub(crate) fn run() -> Result<()> {
     let built = workspace::target_folder().join("debug");
     if let Err(reason) = Lab::check() {
         steps.skip("lab", &format!("{reason:#}"));
+        steps.skip("soak", &format!("{reason:#}"));
     } else {
         steps.run("lab", || lab::run(&lab::LabArguments::built(&built)))?;
+        steps.run("soak", || lab::soak(&lab::SoakArguments::short(&built)))?;
     }
     steps.run("demo", || demo::run(&demo::DemoArguments::built(&built)))?;
     steps.summary();

@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 use peerup_testkit::{Process, poll};
 use serde_json::Value;
 
-use super::{
-    contestant::Contestant,
+use super::contestant::Contestant;
+use crate::{
+    nodes::free_port,
     procfs::{cpu_seconds, resident_bytes},
 };
-use crate::nodes::free_port;
 
 const ROUNDS: usize = 2000;
 const WARM_UP_ROUNDS: usize = 100;

@@ -1,13 +1,12 @@
 //! The figures as Markdown, for the terminal and for the document.
 
-use std::{fmt::Write, process::Command, time::Duration};
+use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use peerup_testkit::run;
 
-use super::{load::Figures, procfs};
+use super::load::Figures;
+use crate::procfs;
 
-const DATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The row that the others are compared with.
 const BASELINE: usize = 1;
 
@@ -23,7 +22,7 @@ pub(super) fn markdown(results: &[Figures], dev: bool) -> Result<String> {
     } else {
         "release build"
     };
-    writeln!(out, "{}; {build}; {}.\n", procfs::machine(), today()?)?;
+    writeln!(out, "{}; {build}; {}.\n", procfs::machine(), procfs::today()?)?;
     writeln!(
         out,
         "| | up MB/s | down MB/s | ratio to the copy loop | CPU s/GB | 64 B round trip µs, median | p99 \
@@ -58,10 +57,4 @@ pub(super) fn markdown(results: &[Figures], dev: bool) -> Result<String> {
         }
     }
     Ok(out)
-}
-
-/// Returns the date of today, as the system writes it.
-fn today() -> Result<String> {
-    let date = run("date", Command::new("date").args(["-u", "+%F"]), DATE_TIMEOUT)?;
-    Ok(date.success()?.trim().to_owned())
 }

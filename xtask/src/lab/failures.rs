@@ -63,8 +63,8 @@ fn expect(stage: &Stage, what: &str, finished: &Finished, codes: &[i32]) {
         return;
     }
     stage.note(&format!("{what}: exit {}", finished.code));
-    println!("             {}", message.unwrap_or_default());
-    println!("             next: {}", next.unwrap_or_default());
+    stage.detail(message.unwrap_or_default());
+    stage.detail(&format!("next: {}", next.unwrap_or_default()));
 }
 
 fn codes(stage: &mut Stage) -> Result<()> {
@@ -176,7 +176,7 @@ fn ends_at_once(stage: &mut Stage, service: &str, what: &str) -> Result<()> {
             .wait_for_log("why a stream was refused", |line| line.contains(service)),
     };
     match told {
-        Ok(line) => println!("             {line}"),
+        Ok(line) => stage.detail(&line),
         Err(_) => stage.complain(format!("{what}: neither end says why the connection ended")),
     }
     Ok(())
@@ -240,7 +240,7 @@ fn full_relay(stage: &mut Stage) -> Result<()> {
     match told {
         Ok(line) => {
             stage.note("a relay that is full: peerup status says so");
-            println!("             {line}");
+            stage.detail(&line);
         }
         Err(_) => stage.complain(format!(
             "a relay that is full: peerup status does not say that a limit was met\n{}\n{}",

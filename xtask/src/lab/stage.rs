@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use peerup_testkit::{Host, Lab, NAT_A_ADDRESS, Process, RELAY_ADDRESS, run};
 use tempfile::TempDir;
 
+use super::{ground::Extra, record::Record, transcript::Transcript};
 use crate::{
     binaries::Binaries,
     nodes::{Node, Relay},
@@ -40,10 +41,21 @@ pub(super) struct Stage {
     pub(super) laptop: Option<Node>,
     /// In the public segment.
     pub(super) relay: Option<Relay>,
+    /// The other one in the public segment.
+    pub(super) second_relay: Option<Relay>,
+    /// Namespaces beside those of the lab.
+    pub(super) extras: Vec<Extra>,
     /// The namespaces.
     pub(super) lab: Lab,
+    /// Further addresses of the first relay, as the beginnings of multiaddrs.
+    pub(super) relay_also_at: Vec<String>,
     /// The binaries under test.
     pub(super) binaries: Binaries,
+    /// What was measured.
+    pub(super) records: Vec<Record>,
+    /// Whether the laptop is in the second of its two networks.
+    pub(super) moved: bool,
+    transcript: Transcript,
     complaints: RefCell<Vec<String>>,
     folder: TempDir,
     start: Instant,
@@ -51,14 +63,20 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds the namespaces; nothing runs in them yet.
-    pub(super) fn new(binaries: &Binaries) -> Result<Self> {
+    pub(super) fn new(binaries: &Binaries, transcript: Transcript) -> Result<Self> {
         Ok(Self {
             helpers: Vec::new(),
             home: None,
             laptop: None,
             relay: None,
+            second_relay: None,
+            extras: Vec::new(),
             lab: Lab::new()?,
+            relay_also_at: Vec::new(),
             binaries: binaries.clone(),
+            records: Vec::new(),
+            moved: false,
+            transcript,
             complaints: RefCell::default(),
             folder: tempfile::Builder::new().prefix("peerup-lab-").tempdir()?,
             start: Instant::now(),
@@ -67,12 +85,23 @@ impl Stage {
 
     /// Says what was just shown.
     pub(super) fn note(&self, text: &str) {
-        println!("  {:>6.1} s  {text}", self.start.elapsed().as_secs_f32());
+        let elapsed = self.start.elapsed().as_secs_f32();
+        self.transcript.line(&format!("  {elapsed:>6.1} s  {text}"));
+    }
+
+    /// Says more about what was just said.
+    pub(super) fn detail(&self, text: &str) {
+        self.transcript.line(&format!("             {text}"));
+    }
+
+    /// Returns what was said and not shown yet.
+    pub(super) fn take_transcript(&self) -> String {
+        self.transcript.take()
     }
 
     /// Notes what does not hold, and lets the case go on to the next thing.
     pub(super) fn complain(&self, what: String) {
-        println!("  DOES NOT HOLD: {what}");
+        self.transcript.line(&format!("  DOES NOT HOLD: {what}"));
         self.complaints.borrow_mut().push(what);
     }
 
@@ -148,12 +177,17 @@ impl Stage {
 
     /// Starts a server of `sockets.py` beside the first node and offers it as a service.
     pub(super) fn serve(&mut self, service: &str, role: &str, port: u16) -> Result<()> {
-        let mut command = self.python(&self.lab.a().host, "sockets.py", SOCKETS)?;
-        command.args([role, &port.to_string()]);
-        let mut server = Process::spawn(service, &mut command)?;
-        server.wait_for_line("\"listening\"", SOON, |line| line == "listening")?;
+        let mut server = self.spawn_server(service, role, port)?;
+        listens(&mut server)?;
         self.helpers.push(server);
         self.offer(service, port)
+    }
+
+    /// Starts a server of `sockets.py` beside the first node; it does not listen yet.
+    pub(super) fn spawn_server(&self, service: &str, role: &str, port: u16) -> Result<Process> {
+        let mut command = self.script(&self.lab.a().host)?;
+        command.args([role, &port.to_string()]);
+        Process::spawn(service, &mut command)
     }
 
     /// Offers a local port of the first node as a service.
@@ -173,9 +207,14 @@ impl Stage {
     /// A client of `sockets.py` beside the second node.
     pub(super) fn client(&self, role: &str, address: &str) -> Result<Command> {
         let (host, port) = address.rsplit_once(':').context("no port")?;
-        let mut command = self.python(&self.lab.b().host, "sockets.py", SOCKETS)?;
+        let mut command = self.script(&self.lab.b().host)?;
         command.args([role, host, port]);
         Ok(command)
+    }
+
+    /// `sockets.py`, run there.
+    pub(super) fn script(&self, host: &Host) -> Result<Command> {
+        self.python(host, "sockets.py", SOCKETS)
     }
 
     /// A script of ours, run there.
@@ -199,17 +238,26 @@ impl Stage {
 
     /// Prints the end of every log.
     pub(super) fn print_tails(&self) {
-        println!("--- the ends of the logs");
+        self.transcript.line("--- the ends of the logs");
         let nodes = [&self.home, &self.laptop].into_iter().flatten();
-        let relay = self.relay.as_ref().and_then(Relay::process);
-        for process in nodes.filter_map(Node::daemon).chain(relay).chain(&self.helpers) {
-            print!("{}", process.tail(TAIL));
+        let relays = [&self.relay, &self.second_relay].into_iter().flatten();
+        let daemons = nodes
+            .filter_map(Node::daemon)
+            .chain(relays.filter_map(Relay::process));
+        for process in daemons.chain(&self.helpers) {
+            self.transcript.line(process.tail(TAIL).trim_end());
         }
     }
 }
 
 const FORGE: &str = include_str!("forge_code.py");
 const SOCKETS: &str = include_str!("sockets.py");
+
+/// Waits until a server of `sockets.py` is bound.
+pub(super) fn listens(server: &mut Process) -> Result<()> {
+    server.wait_for_line("\"listening\"", SOON, |line| line == "listening")?;
+    Ok(())
+}
 
 /// Returns the SHA-256 of a file in hex.
 pub(super) fn sha256(file: &Path) -> Result<String> {

@@ -1,8 +1,11 @@
-//! What the kernel says about processes: CPU time and resident memory.
+//! What the kernel says about processes and the machine that figures were measured on.
 
-use std::fs;
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
+use peerup_testkit::run;
+
+const DATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Clock ticks in a second in `/proc/PID/stat`: fixed in the kernel's interface on all common systems.
 const TICKS: f64 = 100.0;
@@ -11,7 +14,7 @@ const TICKS: f64 = 100.0;
 ///
 /// # Errors
 /// Where one of them has ended.
-pub(super) fn cpu_seconds(pids: &[u32]) -> Result<f64> {
+pub(crate) fn cpu_seconds(pids: &[u32]) -> Result<f64> {
     let mut ticks = 0.0;
     for pid in pids {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -29,16 +32,39 @@ pub(super) fn cpu_seconds(pids: &[u32]) -> Result<f64> {
 ///
 /// # Errors
 /// Where it has ended.
-pub(super) fn resident_bytes(pid: u32) -> Result<u64> {
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    Ok(status_number(pid, "VmRSS:")? * 1024)
+}
+
+/// Returns the number of threads of a process.
+///
+/// # Errors
+/// Where it has ended.
+pub(crate) fn threads(pid: u32) -> Result<u64> {
+    status_number(pid, "Threads:")
+}
+
+/// Returns the number of open descriptors of a process.
+///
+/// # Errors
+/// Where it has ended or belongs to somebody else.
+pub(crate) fn descriptors(pid: u32) -> Result<u64> {
+    let listed =
+        fs::read_dir(format!("/proc/{pid}/fd")).with_context(|| format!("process {pid} has ended"))?;
+    Ok(listed.count() as u64)
+}
+
+/// Returns the first number behind a label in `/proc/PID/status`.
+fn status_number(pid: u32, label: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} has ended"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(label));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {label}"))?.parse()?)
 }
 
 /// Returns the name of the processor and the number of its cores.
-pub(super) fn machine() -> String {
+pub(crate) fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
         .lines()
@@ -50,6 +76,15 @@ pub(super) fn machine() -> String {
     format!("{cores} cores of {model}, Linux {}", kernel.trim())
 }
 
+/// Returns the date of today, as the system writes it.
+///
+/// # Errors
+/// Where there is no `date`.
+pub(crate) fn today() -> Result<String> {
+    let date = run("date", Command::new("date").args(["-u", "+%F"]), DATE_TIMEOUT)?;
+    Ok(date.success()?.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +94,6 @@ mod tests {
         let own = std::process::id();
         assert!(resident_bytes(own).unwrap() > 100_000);
         assert!(cpu_seconds(&[own]).unwrap() >= 0.0);
+        assert!(threads(own).unwrap() >= 1 && descriptors(own).unwrap() >= 3);
     }
 }
