@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 15] = [
+const WORDS: [(&str, &[&str]); 16] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -31,6 +31,7 @@ const WORDS: [(&str, &[&str]); 15] = [
     ("join", &[]),
     ("config", &["validate"]),
     ("plugin", &["list"]),
+    ("doctor", &[]),
     ("version", &[]),
 ];
 

@@ -39,4 +39,5 @@ pub use pairing::{Inviter, InviterAwaitingAck, Joiner, Paired, PairingError, Ref
 pub use peer_text::{PeerIdError, ed25519_key_of, parse_peer_id, peer_of_key};
 pub use policy::{Access, AccessPolicy, Role};
 pub use random::{RandomError, fresh_nonce};
+pub use text::shell_word;
 pub use token::{TOKEN_BYTES, Token};
