@@ -117,7 +117,7 @@ async fn examine_daemon(folder: &Path, config: Option<&NodeConfig>, mend: bool) 
     let mut checks = vec![
         running::examine_socket(folder, &socket, mend).await,
         running::judge_daemon(&daemon),
-        running::judge_nat(daemon.status()),
+        running::judge_nat(&daemon),
     ];
     let listen = config.map(|config| config.network.listen_addresses.as_slice());
     checks.extend(listen.map(|addresses| match &daemon {

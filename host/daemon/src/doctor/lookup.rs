@@ -69,13 +69,19 @@ pub(super) async fn look_up(names: BTreeMap<String, Use>, patience: Duration) ->
 async fn one(name: &str, patience: Duration) -> Result<Vec<IpAddr>, String> {
     match tokio::time::timeout(patience, tokio::net::lookup_host((name, 0))).await {
         Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(without_preamble(&error.to_string())),
         Ok(Ok(found)) => {
             let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             addresses.dedup();
             Ok(addresses)
         }
     }
+}
+
+/// Takes off what the standard library says before each reason of the resolver.
+fn without_preamble(text: &str) -> String {
+    let reason = text.strip_prefix("failed to lookup address information: ");
+    reason.unwrap_or(text).to_owned()
 }
 
 /// Returns whether the system knows whom to ask for names.

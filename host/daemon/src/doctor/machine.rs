@@ -171,7 +171,7 @@ pub(super) fn judge_space(place: Place, folder: &Path, space: &Space) -> Check {
     let found = format!("{} MB are free in {}", free / 1_000_000, folder.display());
     match free {
         ..NO_SPACE => bad(found).next(format!("df -h {word}")),
-        ..LOW_SPACE => Check::warning(name, found)
+        NO_SPACE..LOW_SPACE => Check::warning(name, found)
             .meaning(meaning)
             .next(format!("df -h {word}")),
         _ => Check::ok(name, found),

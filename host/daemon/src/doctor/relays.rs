@@ -45,10 +45,26 @@ impl Transport {
 pub(super) enum Reach {
     /// It answered after this time.
     Answered(Duration),
-    /// It did not, for this reason.
-    Not(String),
+    /// It did not.
+    Not {
+        /// Where it failed.
+        at: Hop,
+        /// In words.
+        why: String,
+    },
     /// It was not tried, for this reason.
     NotTried(String),
+}
+
+/// How far the way to a relay was open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hop {
+    /// Its name was not found.
+    Name,
+    /// This machine has no way out.
+    Network,
+    /// Something on the way, or the relay itself.
+    Relay,
 }
 
 /// One address of a relay, and what came of it.
@@ -79,7 +95,7 @@ async fn try_one(relay: &RelayAddress, names: &Found, patience: Duration) -> Fin
         (Some(host), Some(transport)) => match lookup::addresses(host, names) {
             Ok(list) => reach(transport, &list, port, patience).await,
             Err(why) if matches!(host, Protocol::Dnsaddr(_)) => Reach::NotTried(why),
-            Err(why) => Reach::Not(why),
+            Err(why) => Reach::Not { at: Hop::Name, why },
         },
         _ => Reach::NotTried("peerup doctor does not know this kind of address".to_owned()),
     };
@@ -114,14 +130,28 @@ async fn reach(transport: Transport, hosts: &[IpAddr], port: u16, patience: Dura
         .take(MAX_ADDRESSES)
         .map(|host| knock(transport, SocketAddr::new(*host, port), patience))
         .collect();
-    let mut why = "its name has no address".to_owned();
+    let mut last = Reach::Not {
+        at: Hop::Name,
+        why: "its name has no address".to_owned(),
+    };
     while let Some(outcome) = tries.next().await {
         match outcome {
             Ok(time) => return Reach::Answered(time),
-            Err(error) => why = lookup::in_words(&error),
+            Err(error) => last = failed(&error),
         }
     }
-    Reach::Not(why)
+    last
+}
+
+fn failed(error: &io::Error) -> Reach {
+    let at = match error.kind() {
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => Hop::Network,
+        _ => Hop::Relay,
+    };
+    Reach::Not {
+        at,
+        why: lookup::in_words(error),
+    }
 }
 
 async fn knock(transport: Transport, address: SocketAddr, patience: Duration) -> io::Result<Duration> {
@@ -160,12 +190,12 @@ fn one(finding: &Finding, all: &[Finding]) -> Check {
     let name = "relay";
     let over = finding.transport.map_or("?", Transport::name);
     let what = format!("{} over {over}", finding.address);
-    let why = match &finding.reach {
+    let (at, why) = match &finding.reach {
         Reach::Answered(time) => {
             return Check::ok(name, format!("{what}: answered in {} ms", time.as_millis()));
         }
         Reach::NotTried(why) => return Check::skipped(name, format!("{}: {why}", finding.address)),
-        Reach::Not(why) => why,
+        Reach::Not { at, why } => (*at, why),
     };
     let found = format!("{what}: {why}");
     if works(finding.relay, all) {
@@ -173,16 +203,24 @@ fn one(finding: &Finding, all: &[Finding]) -> Check {
             .meaning("the relay is reached over another of its addresses")
             .next("open the way to that port, or: peerup relay remove ADDRESS");
     }
+    Check::problem(name, found)
+        .meaning("this relay is not reached: peers do not find this node over it")
+        .next(way_out(finding, at))
+}
+
+fn way_out(finding: &Finding, at: Hop) -> String {
     let kind = match finding.transport {
         Some(Transport::Quic) => "udp",
         _ => "tcp",
     };
-    Check::problem(name, found)
-        .meaning("this relay is not reached: peers do not find this node over it")
-        .next(format!(
+    match at {
+        Hop::Name => "correct the name: peerup relay list; or see to the resolver, as dns says".to_owned(),
+        Hop::Network => "connect this machine to a network: ip route".to_owned(),
+        Hop::Relay => format!(
             "on the relay: ss -lntup | grep :{port}, and let {port}/{kind} through its firewall",
             port = finding.port
-        ))
+        ),
+    }
 }
 
 fn works(relay: PeerId, all: &[Finding]) -> bool {
@@ -204,22 +242,31 @@ fn udp(findings: &[Finding]) -> Check {
     let silent = findings
         .iter()
         .filter(quic)
-        .find(|finding| works(finding.relay, findings));
-    match silent {
-        Some(finding) => Check::warning(
+        .find_map(|finding| match &finding.reach {
+            // A name that is not found says nothing about UDP.
+            Reach::Not { at, why } if *at != Hop::Name && works(finding.relay, findings) => {
+                Some((finding, why))
+            }
+            _ => None,
+        });
+    let Some((finding, why)) = silent else {
+        return Check::skipped(
             name,
-            format!(
-                "UDP seems blocked: {} gives no answer, and the same relay answers over TCP",
-                finding.address
-            ),
-        )
-        .meaning("QUIC and hole punching do not work here; peerup goes on over TCP and the relay")
-        .next(format!(
-            "let UDP out to port {port} in this network's firewall; on the relay: ss -lnup | grep :{port}",
-            port = finding.port
-        )),
-        None => Check::skipped(name, "no relay answers at all, so nothing can be told about UDP"),
-    }
+            "no relay with an address of QUIC answers over TCP, to compare with",
+        );
+    };
+    Check::warning(
+        name,
+        format!(
+            "UDP seems blocked: {}: {why}; the same relay answers over TCP",
+            finding.address
+        ),
+    )
+    .meaning("QUIC and hole punching do not work here; peerup goes on over TCP and the relay")
+    .next(format!(
+        "let UDP out to port {port} in this network's firewall; on the relay: ss -lnup | grep :{port}",
+        port = finding.port
+    ))
 }
 
 #[cfg(test)]
@@ -243,7 +290,10 @@ mod tests {
             transport: Some(transport),
             reach: match answers {
                 true => Reach::Answered(Duration::from_millis(12)),
-                false => Reach::Not("no answer".to_owned()),
+                false => Reach::Not {
+                    at: Hop::Relay,
+                    why: "no answer".to_owned(),
+                },
             },
         }
     }
@@ -283,6 +333,29 @@ mod tests {
             finding(2, Transport::Tcp, true),
         ];
         assert_eq!(judge(&findings, 3).pop().unwrap().state, State::Skipped);
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_says_nothing_about_udp() {
+        let mut unnamed = finding(1, Transport::Quic, false);
+        unnamed.reach = Reach::Not {
+            at: Hop::Name,
+            why: "no such name".to_owned(),
+        };
+        let findings = [finding(1, Transport::Tcp, true), unnamed.clone()];
+        assert_eq!(states(&findings), [State::Ok, State::Warning, State::Skipped]);
+        let check = judge(&[unnamed], 1).remove(0);
+        assert!(check.next.unwrap().contains("name"));
+    }
+
+    #[test]
+    fn a_machine_without_a_network_is_not_sent_to_the_relay() {
+        let reach = failed(&io::ErrorKind::NetworkUnreachable.into());
+        let lost = Finding {
+            reach,
+            ..finding(1, Transport::Tcp, false)
+        };
+        assert!(judge(&[lost], 1).remove(0).next.unwrap().contains("ip route"));
     }
 
     #[test]

@@ -40,16 +40,6 @@ pub(super) enum Daemon {
     Says(Value),
 }
 
-impl Daemon {
-    /// Returns the status, where there is one.
-    pub(super) fn status(&self) -> Option<&Value> {
-        match self {
-            Self::Says(status) => Some(status),
-            _ => None,
-        }
-    }
-}
-
 /// Looks at the socket.
 pub(super) async fn socket(folder: &Path) -> Socket {
     let path = folder.join(SOCKET_FILE);
@@ -183,11 +173,17 @@ pub(super) fn listening(status: &Value) -> Vec<Multiaddr> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Says what the NAT means that the daemon found out about; none where no daemon was asked.
-pub(super) fn judge_nat(status: Option<&Value>) -> Check {
+/// Says what the NAT means that the daemon found out about.
+pub(super) fn judge_nat(daemon: &Daemon) -> Check {
     let name = "nat";
-    let Some(status) = status else {
-        return Check::skipped(name, "only a running daemon finds out about the NAT").next(START);
+    let status = match daemon {
+        Daemon::Says(status) => status,
+        Daemon::Absent => {
+            return Check::skipped(name, "only a running daemon finds out about the NAT").next(START);
+        }
+        Daemon::Closed(_) | Daemon::Silent(_) => {
+            return Check::skipped(name, "the daemon cannot be asked what it knows about the NAT");
+        }
     };
     let text = status["nat"].as_str().unwrap_or("unknown");
     let details = &status["nat_details"];
@@ -270,13 +266,13 @@ mod tests {
             judge_daemon(&Daemon::Silent("no".to_owned())).state,
             State::Problem
         );
-        let nat = judge_nat(None);
+        let nat = judge_nat(&Daemon::Absent);
         assert_eq!((nat.state, nat.next.as_deref()), (State::Skipped, Some(START)));
     }
 
     #[test]
     fn the_nat_is_read_from_the_details_or_else_from_the_text() {
-        let of = |status: Value| judge_nat(Some(&status)).state;
+        let of = |status: Value| judge_nat(&Daemon::Says(status)).state;
         assert_eq!(of(json!({"nat": "unknown"})), State::Skipped);
         assert_eq!(of(json!({})), State::Skipped);
         assert_eq!(of(json!({"nat": "none (public address)"})), State::Ok);
@@ -291,7 +287,12 @@ mod tests {
         let blocked = json!({"nat": "unknown", "nat_details": {"kind": "unknown", "udp": "blocked"}});
         assert_eq!(of(blocked), State::Warning);
         let carrier = json!({"nat": "symmetric", "nat_details": {"kind": "symmetric", "cgnat": true}});
-        assert!(judge_nat(Some(&carrier)).next.unwrap().contains("provider"));
+        assert!(
+            judge_nat(&Daemon::Says(carrier))
+                .next
+                .unwrap()
+                .contains("provider")
+        );
     }
 
     #[tokio::test]
