@@ -104,6 +104,8 @@ pub(crate) enum Command {
     /// See the plugins.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Find out what is wrong with this node and its machine, and what to do.
+    Doctor(Doctor),
     /// Print the version.
     Version,
 }
@@ -357,6 +359,22 @@ pub(crate) enum Config {
 pub(crate) enum Plugin {
     /// Show the plugins with their rights, instances and tunnels.
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Mend what may be mended: modes of the node's files, a stale socket, and as root the kernel's buffers.
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Where /proc, /etc and /run are looked for, so that tests look at a machine of their own.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/",
+        hide = true,
+        env = "PEERUP_ROOT"
+    )]
+    pub(crate) root: PathBuf,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod auth;
 mod config;
 mod daemon;
+mod doctor;
 mod init;
 mod invite;
 mod join;
@@ -41,6 +42,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Join(arguments) => join::run(context, arguments).await,
         Command::Config(command) => config::run(context, &command),
         Command::Plugin(command) => plugin::run(context, &command).await,
+        Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Version => version(context),
     }
 }

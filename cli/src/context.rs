@@ -17,6 +17,8 @@ use crate::arguments::{Color, Global};
 pub(crate) struct Context {
     /// Whether data is printed as JSON.
     pub(crate) json: bool,
+    /// Whether data on standard output may have colours.
+    pub(crate) paint: bool,
     config: Option<PathBuf>,
     color: bool,
     verbose: u8,
@@ -25,18 +27,16 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(global: &Global) -> Self {
-        let color = match global.color {
+        let wanted = |terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => {
-                std::io::stderr().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         Self {
             json: global.json,
             config: global.config.clone(),
-            color,
+            color: wanted(std::io::stderr().is_terminal()),
+            paint: wanted(std::io::stdout().is_terminal()),
             verbose: global.verbose,
             quiet: global.quiet,
         }

@@ -32,6 +32,7 @@ const WORDS: [(&str, &[&str]); 16] = [
     ("join", &[]),
     ("config", &["validate"]),
     ("plugin", &["list"]),
+    ("doctor", &[]),
     ("version", &[]),
 ];
 

@@ -11,6 +11,7 @@
 mod access;
 mod arguments;
 mod daemon;
+mod doctor;
 mod ending;
 mod files;
 mod json;

@@ -97,6 +97,24 @@ impl Drop for Endpoint {
     }
 }
 
+/// Removes a socket that nobody listens on, under the lock that a starting daemon takes. Returns whether there
+/// was one; a socket with a daemon behind it and a file that is no socket stay.
+pub(crate) async fn remove_stale(folder: &Path) -> Result<bool, Failure> {
+    let socket = folder.join(SOCKET_FILE);
+    let _lock = take_lock(folder, &socket)?;
+    match peerup_api::connect_socket(&socket).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        _ => return Ok(false),
+    }
+    match std::fs::symlink_metadata(&socket) {
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            std::fs::remove_file(&socket).map_err(|error| unusable(&socket, &error))?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
 fn take_lock(folder: &Path, socket: &Path) -> Result<std::fs::File, Failure> {
     let path = folder.join(LOCK_FILE);
     let lock = std::fs::OpenOptions::new()
@@ -198,6 +216,21 @@ mod tests {
         drop((endpoint, listener));
         assert!(!socket.exists());
         assert!(!folder.path().join(COOKIE_FILE).exists());
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join(SOCKET_FILE);
+        assert!(!remove_stale(folder.path()).await.unwrap());
+
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(remove_stale(folder.path()).await.unwrap());
+        assert!(!socket.exists());
+
+        let (_endpoint, _listener) = Endpoint::claim(folder.path()).await.unwrap();
+        remove_stale(folder.path()).await.unwrap_err();
+        assert!(socket.exists());
     }
 
     #[tokio::test]

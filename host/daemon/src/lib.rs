@@ -9,6 +9,7 @@ mod app;
 mod daemon;
 mod describe;
 mod dispatch;
+mod doctor;
 mod endpoint;
 mod failure;
 mod forward;
@@ -27,6 +28,7 @@ mod why;
 
 pub use daemon::{Daemon, DaemonOptions, Mode};
 pub use describe::{describe_entry, describe_services, read_auth_request};
+pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
 

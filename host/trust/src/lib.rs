@@ -43,4 +43,5 @@ pub use random::{RandomError, fresh_nonce};
 pub use record::{
     AddressRecord, MAX_RECORD, MAX_RECORD_ADDRESS, MAX_RECORD_ADDRESSES, RECORD_TTL, RecordError, record_key,
 };
+pub use text::shell_word;
 pub use token::{TOKEN_BYTES, Token};

@@ -33,7 +33,7 @@ pub(crate) fn plain(text: &str, max: usize) -> String {
 }
 
 /// Returns the path as one word for a POSIX shell, quoted only where it must be.
-pub(crate) fn shell_word(path: &Path) -> String {
+pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let safe = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(safe) {
