@@ -47,8 +47,17 @@ impl Context {
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
             (false, 0) => level,
-            (false, 1) => "info,peerup_daemon=debug,peerup_engine=debug,peerup_net=debug",
+            (false, 1) => {
+                "info,netlink_packet_route=error,peerup_daemon=debug,peerup_engine=debug,peerup_net=debug"
+            }
             (false, _) => "debug",
+        };
+        // The kernel says more of its links than that crate knows, and it warns of each.
+        let level = match level {
+            "info" | "warn" => {
+                format!("{level},netlink_packet_route=error,libp2p_kad=error,libp2p_mdns=warn")
+            }
+            other => other.to_owned(),
         };
         let filter = EnvFilter::try_from_env("PEERUP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
         // Fails only where a log was started already.

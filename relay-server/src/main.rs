@@ -31,7 +31,7 @@ fn start_log(global: &GlobalArguments) {
     let level = match i16::from(global.verbose) - i16::from(global.quiet) {
         ..=-2 => "error",
         -1 => "warn",
-        0 => "warn,relay_server=info,peerup_net=info",
+        0 => "warn,relay_server=info,peerup_net=info,netlink_packet_route=error,libp2p_kad=error",
         1 => "info,relay_server=debug,peerup_net=debug",
         _ => "debug,relay_server=trace,peerup_net=trace",
     };

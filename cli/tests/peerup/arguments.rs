@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 16] = [
+const WORDS: [(&str, &[&str]); 19] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -24,6 +24,8 @@ const WORDS: [(&str, &[&str]); 16] = [
     ("ping", &[]),
     ("traceroute", &[]),
     ("resolve", &[]),
+    ("why", &[]),
+    ("peers", &[]),
     ("status", &[]),
     ("auth", &["add", "list", "remove", "validate"]),
     ("service", &["add", "remove", "enable", "disable", "list"]),

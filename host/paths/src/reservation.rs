@@ -91,9 +91,13 @@ impl<Listener: PartialEq, R: Rng> Reservation<Listener, R> {
 
     /// Takes a direct connection to the relay that was established, whoever dialled.
     pub fn handle_connected(&mut self, now: Instant) {
+        let news = !self.connected;
         self.connected = true;
-        if matches!(self.state, State::Connecting { .. }) {
-            self.request(now);
+        match self.state {
+            State::Connecting { .. } => self.request(now),
+            // A dial of an attempt that was given up, over a slower transport, has made it after all.
+            State::Waiting { .. } if news => self.attempt(now),
+            _ => {}
         }
     }
 

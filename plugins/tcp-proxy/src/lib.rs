@@ -3,7 +3,7 @@
 //! No byte of a tunnel enters this plugin: it joins two connections and the host moves what flows.
 
 use peerup_plugin_sdk::{
-    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, streams, tcp,
+    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, spawn, streams, tcp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,16 @@ impl Forward {
         let protocol = format!("/peerup/{}/1.0.0", self.service);
         match streams::open(&self.peer, &protocol, PathPolicy::PreferDirect).await {
             Ok(stream) => {
-                join(client, stream);
+                let joined = join(client, stream);
+                let service = format!("{} of {}", self.service, self.peer);
+                // The bytes flow in the host; this only waits for the reason where a limit ended them.
+                spawn(async move {
+                    if let Err(error @ Error::Limit(_)) = joined.finished().await {
+                        let text = format!("{service}: {error}");
+                        // Fails where nobody reads the events any more.
+                        let _ = output::emit(text, &Event::Failed { error: error.text() }).await;
+                    }
+                });
                 Ok(())
             }
             Err(error) => {

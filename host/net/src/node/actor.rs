@@ -68,6 +68,8 @@ use crate::{
 const CORE_PROTOCOLS: &[&str] = &[HOLE_PUNCH_PROTOCOL, REACH_PROTOCOL];
 /// Streams of the core's protocols that wait for the task; each is a small exchange.
 const CORE_QUEUE: usize = 64;
+/// How long relays are not dialled while the TCP listener has no address yet: an interface may be down.
+const LISTEN_PATIENCE: Duration = Duration::from_millis(500);
 /// Exchanges and probes under way at once; past this, new ones are left out and tried again later.
 const MAX_TASKS: usize = 512;
 /// Addresses seen by relays that are kept.
@@ -142,6 +144,8 @@ pub(super) struct NodeActor {
     book_path: Option<PathBuf>,
     saving: bool,
     save_at: Instant,
+    /// How long dialling relays may wait for the TCP listener; none once it stands or none is needed.
+    listening_by: Option<Instant>,
     agents: HashMap<PeerId, String>,
     paths: HashMap<PeerId, PathKind>,
     confirming: Vec<(PeerId, oneshot::Sender<bool>)>,
@@ -174,6 +178,10 @@ impl NodeActor {
             NodeBehaviour::new(key, agent, relay, (gate, streams), config.discovery)
         })
         .await?;
+        let waits_for_tcp = config
+            .listen
+            .iter()
+            .any(|address| path_of(address) == PathKind::Direct(Transport::Tcp));
         let mut listeners = HashMap::new();
         let several = config.listen.len() > 1;
         for address in config.listen {
@@ -227,6 +235,7 @@ impl NodeActor {
             book_path: config.address_book,
             saving: false,
             save_at: Instant::now(),
+            listening_by: waits_for_tcp.then(|| Instant::now() + LISTEN_PATIENCE),
             agents: HashMap::new(),
             paths: HashMap::new(),
             confirming: Vec::new(),
@@ -268,6 +277,15 @@ impl NodeActor {
         self.close().await;
     }
 
+    /// Whether listening stands, so that dials go out from the listen port: a relay that sees another port gives an
+    /// address that nobody can punch a hole to.
+    fn may_dial_relays(&mut self, now: Instant) -> bool {
+        if self.listening_by.is_some_and(|until| now >= until) {
+            self.listening_by = None;
+        }
+        self.listening_by.is_none()
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         let save_at = (self.book_path.is_some() && !self.saving).then_some(self.save_at);
         [
@@ -277,6 +295,7 @@ impl NodeActor {
             self.members.poll_timeout(),
             self.liveness.poll_timeout(),
             save_at,
+            self.listening_by,
         ]
         .into_iter()
         .flatten()
@@ -335,8 +354,10 @@ impl NodeActor {
     /// Carries out what the relays' machines ask for and publishes what changed.
     fn settle(&mut self) {
         let now = Instant::now();
-        self.relays.run(&mut self.swarm, now);
-        self.relays.look_around(&mut self.swarm, &self.streams, now);
+        if self.may_dial_relays(now) {
+            self.relays.run(&mut self.swarm, now);
+            self.relays.look_around(&mut self.swarm, &self.streams, now);
+        }
         self.run_upgrades(now);
         self.run_liveness(now);
         self.save_book(now);
@@ -392,6 +413,10 @@ impl NodeActor {
     fn handle_command(&mut self, command: NodeCommand) {
         match command {
             NodeCommand::Dial { peer, policy, reply } => {
+                // A peer may have been announced before it was listed here.
+                for address in self.discovery.neighbour(&peer) {
+                    self.book.learn(peer, &address, AddressSource::Mdns, unix_now());
+                }
                 let kad = &mut self.swarm.behaviour_mut().kad;
                 self.discovery.lookup(peer, kad, Instant::now());
                 self.with_dials(|dials, cx| dials.start(peer, policy, reply, cx));
@@ -487,9 +512,7 @@ impl NodeActor {
                 peer_id,
                 error,
             } => {
-                if self.relays.handle_view(connection_id, false, &mut self.nat, now) {
-                    return;
-                }
+                self.relays.handle_view(connection_id, false, &mut self.nat, now);
                 if let Some(peer) = peer_id {
                     self.relays.handle_connect_failed(&peer, &error.to_string(), now);
                     self.note_dial_failure(peer, connection_id, &error, now);
@@ -505,6 +528,11 @@ impl NodeActor {
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 tracing::info!(%address, "listening");
+                let loopback_of_many = ip_of(&address).is_some_and(|ip| ip.is_loopback())
+                    && self.listeners.get(&listener_id) == Some(&true);
+                if path_of(&address) == PathKind::Direct(Transport::Tcp) && !loopback_of_many {
+                    self.listening_by = None;
+                }
                 if let Some(up) = self.listeners.get_mut(&listener_id) {
                     *up = true;
                 }
@@ -666,10 +694,7 @@ impl NodeActor {
             NodeBehaviourEvent::Relay(client::Event::ReservationReqAccepted {
                 relay_peer_id, limit, ..
             }) => {
-                let limit = limit.map(|limit| CircuitLimit {
-                    duration: limit.duration(),
-                    bytes: limit.data_in_bytes(),
-                });
+                let limit = limit.map(|limit| circuit_limit(limit.duration(), limit.data_in_bytes()));
                 self.relays.handle_reserved(&relay_peer_id, limit, now);
                 self.note_addresses();
             }
@@ -678,10 +703,7 @@ impl NodeActor {
                 limit: Some(limit),
             }) => self.relays.handle_limit(
                 relay_peer_id,
-                CircuitLimit {
-                    duration: limit.duration(),
-                    bytes: limit.data_in_bytes(),
-                },
+                circuit_limit(limit.duration(), limit.data_in_bytes()),
             ),
             NodeBehaviourEvent::Mdns4(event) | NodeBehaviourEvent::Mdns6(event) => {
                 self.discovery.handle_mdns(event, &self.policy);
@@ -884,6 +906,14 @@ async fn next_net_event(net: &mut Option<(NetWatch, mpsc::Receiver<NetEvent>)>) 
             event
         }
         None => std::future::pending().await,
+    }
+}
+
+/// What a relay allows; it says 0 where there is no limit.
+fn circuit_limit(duration: Option<Duration>, bytes: Option<u64>) -> CircuitLimit {
+    CircuitLimit {
+        duration: duration.filter(|duration| !duration.is_zero()),
+        bytes: bytes.filter(|bytes| *bytes > 0),
     }
 }
 

@@ -86,7 +86,12 @@ impl Discovery {
         self.dht.lookup(peer, kad, now);
     }
 
-    /// Takes what mDNS found or lost. Peers that the policy does not list are forgotten at once.
+    /// Where a peer says it is on the local network.
+    pub(super) fn neighbour(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.neighbours.addresses(peer)
+    }
+
+    /// Takes what mDNS found or lost. Of peers that the policy does not list nothing is told.
     pub(super) fn handle_mdns(&mut self, event: mdns::Event, policy: &PolicyHandle) {
         let events = match event {
             mdns::Event::Discovered(found) => self

@@ -369,20 +369,29 @@ impl Relays {
         for (peer, relay) in self.relays.iter_mut().filter(|(_, relay)| relay.held) {
             while let Some(command) = relay.machine.next_command() {
                 match command {
+                    // Each address by itself: one that refuses at once must not wait for one that never answers.
                     Command::Connect => {
-                        let dial = DialOpts::peer_id(*peer)
-                            .condition(PeerCondition::NotDialing)
-                            .addresses(
-                                relay
-                                    .addresses
-                                    .iter()
-                                    .chain(&relay.told_addresses)
-                                    .cloned()
-                                    .collect(),
-                            )
-                            .build();
-                        if let Err(error) = swarm.dial(dial) {
-                            relay.machine.handle_connect_failed(&root_cause(&error), now);
+                        for address in relay.addresses.iter().chain(&relay.told_addresses) {
+                            let under_way = self
+                                .views
+                                .values()
+                                .any(|(viewer, dialled)| viewer == peer && dialled == address);
+                            if under_way {
+                                continue;
+                            }
+                            let dial = DialOpts::peer_id(*peer)
+                                .condition(PeerCondition::Always)
+                                .addresses(vec![address.clone()])
+                                .build();
+                            let connection = dial.connection_id();
+                            match swarm.dial(dial) {
+                                Ok(()) => {
+                                    self.views.insert(connection, (*peer, address.clone()));
+                                }
+                                Err(error) => {
+                                    relay.machine.handle_connect_failed(&root_cause(&error), now);
+                                }
+                            }
                         }
                     }
                     Command::Listen => listen(swarm, *peer, relay, now),

@@ -145,7 +145,8 @@ impl PeerStream {
         let conn = self.guard.conn();
         match (conn.exhausted_by(), conn.path()) {
             (Some(limit), PathKind::Relayed(relay)) => {
-                io::Error::new(error.kind(), CircuitExhausted { relay, limit })
+                // Told apart from a reset by whoever wants to say why.
+                io::Error::new(io::ErrorKind::QuotaExceeded, CircuitExhausted { relay, limit })
             }
             _ => error,
         }

@@ -411,7 +411,10 @@ impl NodeActor {
             .listeners()
             .map(|address| (without_peer(address, local), "this machine"));
         for (address, source) in external.chain(seen).chain(listened) {
-            if is_candidate(&address) && found.iter().all(|(known, _)| *known != address) {
+            // Link-local addresses need an interface, which a multiaddr cannot name.
+            let usable = is_candidate(&address)
+                && ip_of(&address).is_none_or(|ip| scope(ip) != AddressScope::LinkLocal);
+            if usable && found.iter().all(|(known, _)| *known != address) {
                 found.push((address, source));
             }
         }
@@ -444,17 +447,28 @@ impl NodeActor {
             .collect();
         told.info.candidates.iter().filter_map(ip_of).any(|theirs| {
             own.iter().any(|ours| match (ours, theirs) {
-                (ours, theirs) if scope(theirs) == AddressScope::Public => *ours == theirs,
+                (ours, theirs) if scope(theirs) == AddressScope::Public => same_site(*ours, theirs),
                 (std::net::IpAddr::V4(ours), std::net::IpAddr::V4(theirs)) => {
                     scope(theirs.into()) == AddressScope::Private
                         && ours.octets().first_chunk::<3>() == theirs.octets().first_chunk::<3>()
                 }
                 (std::net::IpAddr::V6(ours), std::net::IpAddr::V6(theirs)) => {
-                    ours.segments().first_chunk::<4>() == theirs.segments().first_chunk::<4>()
+                    scope(theirs.into()) == AddressScope::UniqueLocal
+                        && ours.segments().first_chunk::<4>() == theirs.segments().first_chunk::<4>()
                 }
                 _ => false,
             })
         })
+    }
+}
+
+/// Whether two public addresses belong to one site: the same IPv4 address, the same 64 bits of IPv6.
+fn same_site(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
+    match (one, other) {
+        (std::net::IpAddr::V6(one), std::net::IpAddr::V6(other)) => {
+            one.segments().first_chunk::<4>() == other.segments().first_chunk::<4>()
+        }
+        (one, other) => one == other,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Listed peers on the local network.
+//! Peers on the local network.
 //!
 //! Fed with what mDNS reports, by anybody on the network about anybody: a claim is worth a dial, no more.
 
@@ -21,7 +21,7 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    /// Takes new claims about peers that are listed; returns each peer that has a new address, with all it has.
+    /// Takes new claims; returns each listed peer that has a new address, with all it has.
     pub(super) fn handle_discovered(
         &mut self,
         found: Vec<(PeerId, Multiaddr)>,
@@ -29,9 +29,10 @@ impl Neighbours {
     ) -> Vec<DiscoveryEvent> {
         let mut changed = Vec::new();
         for (peer, address) in found {
+            // Who is not listed yet may be soon, and is not announced again until then.
             if is_dialable(&address)
-                && listed(&peer)
                 && self.add(peer, without_peer(&address, peer))
+                && listed(&peer)
                 && !changed.contains(&peer)
             {
                 changed.push(peer);
@@ -43,6 +44,11 @@ impl Neighbours {
             source: Source::Mdns,
         };
         changed.into_iter().map(found).collect()
+    }
+
+    /// Where a peer says it is.
+    pub(super) fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.peers.get(peer).cloned().unwrap_or_default()
     }
 
     /// Takes claims that were not renewed; returns what is lost of it.
