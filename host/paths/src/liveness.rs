@@ -99,14 +99,17 @@ impl<Id: Copy + Eq + Hash> Liveness<Id> {
         }
     }
 
-    /// Takes a sign of life on the connection. It does not bring back one that is being closed.
-    pub fn handle_answer(&mut self, id: Id, now: Instant) {
-        match self.connections.get(&id) {
+    /// Takes a sign of life on the connection, with the time that it came. One from before a probe answers no probe,
+    /// and none brings back a connection that is being closed.
+    pub fn handle_answer(&mut self, id: Id, at: Instant) {
+        match self.connections.get(&id).copied() {
             None | Some(State::Closing { .. }) => {}
-            Some(State::Answered { .. }) => self.set(id, State::Answered { at: now }),
+            Some(State::Answered { at: before }) => self.set(id, State::Answered { at: at.max(before) }),
+            Some(State::Probed { at: since }) if at < since => {}
+            Some(State::Suspect { since }) if at + SUSPECT_AFTER < since => {}
             Some(State::Probed { .. } | State::Suspect { .. }) => {
                 self.forget_commands(&id);
-                self.set(id, State::Answered { at: now });
+                self.set(id, State::Answered { at });
             }
         }
     }

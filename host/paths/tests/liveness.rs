@@ -14,6 +14,22 @@ fn commands(liveness: &mut Liveness<u32>) -> Vec<LivenessCommand<u32>> {
 }
 
 #[test]
+fn an_answer_from_before_the_probe_proves_nothing() {
+    let start = Instant::now();
+    let mut liveness = Liveness::new();
+    liveness.insert(1_u32, start);
+    let probed = start + Duration::from_secs(5);
+    liveness.probe_all(probed);
+    liveness.handle_answer(1, probed - Duration::from_secs(1));
+    liveness.handle_timeout(probed + SUSPECT_AFTER);
+    assert!(liveness.is_suspect(&1));
+    liveness.handle_answer(1, probed - Duration::from_secs(1));
+    assert!(liveness.is_suspect(&1));
+    liveness.handle_answer(1, probed + Duration::from_secs(2));
+    assert!(!liveness.is_suspect(&1));
+}
+
+#[test]
 fn a_silent_connection_is_probed_twice_and_closed() {
     let now = Instant::now();
     let mut liveness = Liveness::new();

@@ -76,7 +76,12 @@ pub(super) fn one_network(stage: &mut Stage) -> Result<()> {
          ip link add lan type bridge\n\
          ip link set port-a master lan up\n\
          ip link set lan up\n\
-         ip address add 192.168.11.1/24 dev lan",
+         ip address add 192.168.11.1/24 dev lan\n\
+         # Where the kernel has its bridges ask the firewall, the router's rules would stop the LAN's own frames.\n\
+         for family in ip ip6; do\n\
+         file=/proc/sys/net/bridge/bridge-nf-call-${family}tables\n\
+         if [ -e $file ]; then echo 0 > $file; fi\n\
+         done",
     )?;
     let name = |host: &Host| host.namespace().map(str::to_owned).context("no namespace");
     let (router_name, laptop_name) = (name(router)?, name(laptop)?);

@@ -137,9 +137,22 @@ impl Dials {
             }
         }
         if !path.is_relayed() {
+            let back = cx.streams.connections(&peer).len() == 1;
+            let known = cx
+                .relays
+                .addresses()
+                .find(|(relay, _)| *relay == peer)
+                .and_then(|(_, addresses)| addresses.first().cloned());
             for (target, job) in &mut self.jobs {
                 if let Some(address) = job.awaited_relays.remove(&peer) {
                     job.dial_circuit(*target, peer, &address, cx);
+                } else if let Some(address) = known.as_ref()
+                    && back
+                    && job.circuits_started
+                    && !job.circuit_up
+                {
+                    // What was dialled over the connection of before went with it.
+                    job.dial_circuit(*target, peer, address, cx);
                 }
             }
         }
@@ -440,7 +453,7 @@ fn is_directly_connected(streams: &StreamsHandle, peer: &PeerId) -> bool {
     streams
         .connections(peer)
         .iter()
-        .any(|conn| !conn.path().is_relayed() && !conn.is_closed())
+        .any(|conn| !conn.path().is_relayed() && !conn.is_closed() && !conn.is_suspect())
 }
 
 fn failure_text(error: &DialError) -> String {
