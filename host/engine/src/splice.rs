@@ -104,11 +104,12 @@ fn verdicts(outcome: &Result<(), CopyError>) -> (Result<(), HostError>, Result<(
     };
     match outcome {
         Ok(()) => (Ok(()), Ok(())),
-        Err(CopyError::Read(error)) if error.kind() == io::ErrorKind::QuotaExceeded => {
-            (Err(HostError::Limit(error.to_string())), joined())
-        }
-        Err(CopyError::Write(error)) if error.kind() == io::ErrorKind::QuotaExceeded => {
-            (joined(), Err(HostError::Limit(error.to_string())))
+        // A limit concerns whoever joined the two, whichever end of the splice it looks at.
+        Err(CopyError::Read(error) | CopyError::Write(error))
+            if error.kind() == io::ErrorKind::QuotaExceeded =>
+        {
+            let limit = || Err(HostError::Limit(error.to_string()));
+            (limit(), limit())
         }
         Err(error @ CopyError::Read(_)) => (Err(HostError::Closed(error.to_string())), joined()),
         Err(error @ CopyError::Write(_)) => (joined(), Err(HostError::Closed(error.to_string()))),

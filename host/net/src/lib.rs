@@ -25,12 +25,12 @@ pub use config::{DiscoveryConfig, NodeConfig, RelayAddress};
 pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
 pub use netwatch::{Gateway, Mac, NetEvent, NetState, NetWatch};
-pub use node::{AddressSource, KnownAddress, Node};
+pub use node::Node;
 pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub use snapshot::{
-    AttemptKind, AttemptReport, CircuitLimit, ConnSnapshot, NodeEvent, NodeSnapshot, NodeStatus, PeerReport,
-    PeerSnapshot, RelaySnapshot, RemoteReport,
+    AddressSource, AttemptKind, AttemptReport, CircuitLimit, ConnSnapshot, KnownAddress, NodeEvent,
+    NodeSnapshot, NodeStatus, PeerReport, PeerSnapshot, RelaySnapshot, RemoteReport,
 };
 pub use streams::{
     CircuitExhausted, Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits,

@@ -33,7 +33,6 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-pub use self::book::{AddressSource, KnownAddress};
 use self::{actor::NodeActor, command::NodeCommand};
 use crate::{
     config::{NodeConfig, RelayAddress},

@@ -7,8 +7,7 @@ use std::time::{Duration, SystemTime};
 use libp2p::{Multiaddr, PeerId};
 use peerup_model::PathKind;
 use peerup_paths::{BudgetLeft, NatVerdict, PathNat};
-
-use crate::node::KnownAddress;
+use serde::{Deserialize, Serialize};
 
 /// The state of a node at one moment.
 #[derive(Debug, Clone)]
@@ -205,4 +204,46 @@ pub enum NodeEvent {
         /// The path that new streams take.
         path: PathKind,
     },
+}
+
+/// Where an address came from, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressSource {
+    /// Announced on the link.
+    Mdns,
+    /// The far end of a connection that the peer opened.
+    Observed,
+    /// From the peer's record in the private DHT.
+    Dht,
+    /// The peer told it about itself.
+    Told,
+    /// A connection was made to it.
+    Worked,
+    /// The operator or an invite gave it.
+    Operator,
+}
+
+impl std::fmt::Display for AddressSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mdns => "found on the local network",
+            Self::Observed => "seen on a connection",
+            Self::Dht => "from the peer's record",
+            Self::Told => "told by the peer",
+            Self::Worked => "worked before",
+            Self::Operator => "given by the operator",
+        })
+    }
+}
+
+/// An address of a peer, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAddress {
+    /// The address, ending in the peer's id.
+    pub address: Multiaddr,
+    /// Where it came from.
+    pub source: AddressSource,
+    /// Seconds since it was last seen.
+    pub age_s: u64,
 }

@@ -11,9 +11,11 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use peerup_paths::{AddressScope, scope};
-use serde::{Deserialize, Serialize};
 
-use crate::address::{is_circuit, last_peer, with_peer};
+use crate::{
+    address::{is_circuit, last_peer, with_peer},
+    snapshot::{AddressSource, KnownAddress},
+};
 
 /// Addresses kept for one peer; the one that is worth least goes first.
 pub(super) const ADDRESSES_PER_PEER: usize = 16;
@@ -29,48 +31,6 @@ const EXPIRY_S: u64 = 14 * 24 * 3_600;
 const MDNS_EXPIRY_S: u64 = 10 * 60;
 /// An address that is merely seen again is written to disk no more often than this.
 const REFRESH_S: u64 = 3_600;
-
-/// Where an address came from, the weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AddressSource {
-    /// Announced on the link.
-    Mdns,
-    /// The far end of a connection that the peer opened.
-    Observed,
-    /// From the peer's record in the private DHT.
-    Dht,
-    /// The peer told it about itself.
-    Told,
-    /// A connection was made to it.
-    Worked,
-    /// The operator or an invite gave it.
-    Operator,
-}
-
-impl std::fmt::Display for AddressSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Mdns => "found on the local network",
-            Self::Observed => "seen on a connection",
-            Self::Dht => "from the peer's record",
-            Self::Told => "told by the peer",
-            Self::Worked => "worked before",
-            Self::Operator => "given by the operator",
-        })
-    }
-}
-
-/// An address of a peer, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownAddress {
-    /// The address, ending in the peer's id.
-    pub address: Multiaddr,
-    /// Where it came from.
-    pub source: AddressSource,
-    /// Seconds since it was last seen.
-    pub age_s: u64,
-}
 
 /// One address of a peer, as it is kept in memory and on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,10 +13,8 @@ use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::book::{
-    ADDRESSES_PER_PEER, AddressSource, Book, Entry, MAX_ADDRESS, MAX_NETWORK, PEERS, is_private,
-};
-use crate::address::with_peer;
+use super::book::{ADDRESSES_PER_PEER, Book, Entry, MAX_ADDRESS, MAX_NETWORK, PEERS, is_private};
+use crate::{address::with_peer, snapshot::AddressSource};
 
 /// The version that this code writes, and the only one that it reads.
 const VERSION: u64 = 1;

@@ -284,7 +284,7 @@ impl NodeActor {
             addresses.retain(|address| {
                 path_of(address) == PathKind::Direct(Transport::Quic)
                     || !offered.contains(&without_peer(address, peer))
-                    || !ip_of(address).is_some_and(|ip| scope(ip) == AddressScope::Public)
+                    || ip_of(address).is_none_or(|ip| scope(ip) != AddressScope::Public)
             });
             let local = offered
                 .into_iter()
