@@ -18,7 +18,8 @@ impl Host {
         }
     }
 
-    pub(crate) fn in_namespace(namespace: String, address: &str) -> Self {
+    /// A namespace that exists, by its name for `ip netns`, reached at this address.
+    pub fn in_namespace(namespace: String, address: &str) -> Self {
         Self {
             namespace: Some(namespace),
             address: address.to_owned(),

@@ -113,10 +113,11 @@ pub(super) fn daemon_restart(stage: &mut Stage) -> Result<()> {
     stage.verdict()
 }
 
-/// A loss of 1 %: the path is direct, and a transfer arrives whole.
+/// 60 ms there and back and a loss of 1 % each way: the path is direct, and a transfer arrives whole.
 pub(super) fn lossy(stage: &mut Stage) -> Result<()> {
     stage.start_with_relays()?;
-    // Where one of the first packets is lost, the first byte waits for its repetition.
+    // Handshakes of up to ten round trips of 60 ms; where a packet of them is lost, one more second until it is
+    // sent again.
     let mut crossing = Crossing::begin(stage, RELAYED_TARGET * 2)?;
     crossing.goes_direct(stage, &["quic", "tcp"])?;
     let address = stage.tunnel("source")?;

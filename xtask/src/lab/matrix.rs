@@ -7,6 +7,7 @@ const SYMMETRIC: &str = "NAT, symmetric";
 const FULL_CONE: &str = "NAT, full cone";
 const DOUBLE: &str = "NAT behind a carrier's NAT";
 const NO_UDP: &str = "NAT, no UDP";
+const BAD_LINK: &str = "NAT, ports kept, 60 ms, 1 % loss";
 const SAME: &str = "one network";
 
 /// The cases.
@@ -165,9 +166,9 @@ pub(super) static CASES: [Case; 22] = [
     },
     Case {
         name: "lossy",
-        shows: "1 % of all packets lost: direct, and 5 MB arrive whole",
-        home: PRESERVING,
-        laptop: "NAT, ports kept, 1 % loss",
+        shows: "60 ms there and back, 1 % loss each way: direct, and 5 MB arrive whole",
+        home: BAD_LINK,
+        laptop: PRESERVING,
         ground: ground::lossy,
         run: changes::lossy,
     },

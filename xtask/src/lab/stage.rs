@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Host, Lab, NAT_A_ADDRESS, Process, RELAY_ADDRESS, run};
+use peerup_testkit::{Host, ImpairedLink, Lab, NAT_A_ADDRESS, Process, RELAY_ADDRESS, run};
 use tempfile::TempDir;
 
 use super::{ground::Extra, record::Record, transcript::Transcript};
@@ -45,6 +45,8 @@ pub(super) struct Stage {
     pub(super) second_relay: Option<Relay>,
     /// Namespaces beside those of the lab.
     pub(super) extras: Vec<Extra>,
+    /// Links with delay and loss.
+    pub(super) links: Vec<ImpairedLink>,
     /// The namespaces.
     pub(super) lab: Lab,
     /// Further addresses of the first relay, as the beginnings of multiaddrs.
@@ -71,6 +73,7 @@ impl Stage {
             relay: None,
             second_relay: None,
             extras: Vec::new(),
+            links: Vec::new(),
             lab: Lab::new()?,
             relay_also_at: Vec::new(),
             binaries: binaries.clone(),

@@ -1,9 +1,9 @@
 //! Internets with more in them than the lab brings: a carrier's NAT, a third router, IPv6, a bad link.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
-use anyhow::{Context, Result};
-use peerup_testkit::run;
+use anyhow::{Context, Result, ensure};
+use peerup_testkit::{Host, ImpairedLink, Impairment, NAT_A_ADDRESS, RELAY_ADDRESS, run};
 
 use super::{CALL, Stage, shell};
 
@@ -11,6 +11,14 @@ use super::{CALL, Stage, shell};
 const THIRD_ROUTER: &str = "203.0.113.13";
 /// The relay's address of the other family.
 const RELAY_IPV6: &str = "2001:db8:1::1";
+/// The address at which the bad link leaves the public segment.
+const BAD_LINK: &str = "203.0.113.21";
+/// What the bad link does in each direction: 60 ms there and back, one packet in a hundred lost.
+const BAD: Impairment = Impairment {
+    delay: Duration::from_millis(30),
+    loss: 0.01,
+    seed: 60,
+};
 
 /// A namespace beside those of the lab, removed when dropped.
 pub(in crate::lab) struct Extra {
@@ -84,12 +92,44 @@ pub(in crate::lab) fn ipv6_only(stage: &mut Stage) -> Result<()> {
     shell(&stage.lab.a().host, "ip -4 address flush dev eth0 scope global")
 }
 
-/// The laptop's router loses one packet in a hundred, each way.
+/// Home's router reaches the public segment over a bad link, which takes the place of its cable under the same
+/// name: its rules hold as they are. The segment's own namespace answers for its address and hands the packets on.
 pub(in crate::lab) fn lossy(stage: &mut Stage) -> Result<()> {
+    let router = &stage.lab.a().nat;
+    let segment = Host::in_namespace(format!("{}inet", prefix(stage)?), BAD_LINK);
+    shell(router, "ip link delete wan")?;
+    let link = ImpairedLink::between(router, "wan", &segment, "bad-link", BAD)?;
     shell(
-        &stage.lab.b().nat,
-        "nft insert rule inet lab forward numgen random mod 100 0 drop",
-    )
+        router,
+        &format!("ip address add {NAT_A_ADDRESS}/24 dev wan\nip link set wan up"),
+    )?;
+    // Answers at once: on its own the kernel takes up to 0.8 s to answer for others.
+    shell(
+        &segment,
+        &format!(
+            "ip address add {BAD_LINK}/24 dev br0\n\
+             ip link set bad-link up\n\
+             ip route add {NAT_A_ADDRESS}/32 dev bad-link\n\
+             sysctl -q -w net.ipv4.ip_forward=1\n\
+             sysctl -q -w net.ipv4.conf.br0.proxy_arp=1\n\
+             sysctl -q -w net.ipv4.neigh.br0.proxy_delay=0"
+        ),
+    )?;
+    stage.links.push(link);
+    slow_enough(stage)
+}
+
+/// Looks whether the bad link is what it is meant to be, from the host behind it to the relay's machine.
+fn slow_enough(stage: &Stage) -> Result<()> {
+    let mut ping = stage.lab.a().host.command("ping");
+    ping.args(["-n", "-q", "-c", "10", "-i", "0.1", "-W", "2", RELAY_ADDRESS]);
+    let told = run("ping", &mut ping, CALL)?.success()?;
+    let (_, times) = told.split_once(" = ").context("ping says no times")?;
+    let least: f64 = times.split('/').next().unwrap_or_default().parse()?;
+    stage.note(&format!("home is {least:.0} ms from the relay"));
+    let meant = BAD.delay.as_secs_f64() * 2000.0;
+    ensure!(least >= meant, "a round trip of {least} ms, {meant} is meant");
+    Ok(())
 }
 
 impl Stage {
