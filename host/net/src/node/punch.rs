@@ -17,6 +17,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::address::{ip_of, is_circuit};
+
 /// Bytes of one message, as libp2p bounds it.
 const MAX_MESSAGE: usize = 4096;
 /// How long the whole exchange may take.
@@ -120,8 +122,13 @@ fn candidates(raw: Vec<Vec<u8>>) -> Vec<Multiaddr> {
         .take(MAX_CANDIDATES)
         .filter(|bytes| bytes.len() <= MAX_CANDIDATE)
         .filter_map(|bytes| Multiaddr::try_from(bytes).ok())
-        .filter(is_candidate)
+        .filter(|address| is_candidate(address) || is_loopback(address))
         .collect()
+}
+
+/// Whether it is a direct address of the machine itself.
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    !is_circuit(address) && ip_of(address).is_some_and(|ip| ip.is_loopback())
 }
 
 fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -188,7 +195,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             if let Ok(found) = runtime.block_on(receive(&mut bytes.as_slice(), Kind::Connect)) {
                 prop_assert!(found.len() <= MAX_CANDIDATES);
-                prop_assert!(found.iter().all(is_candidate));
+                prop_assert!(found.iter().all(|found| is_candidate(found) || is_loopback(found)));
             }
         }
     }

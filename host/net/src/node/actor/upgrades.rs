@@ -3,7 +3,10 @@
 //! Part of the node's task. Both sides of a circuit try: each dials the addresses that it knows of the other; the side
 //! that the circuit came in at also has both dial at one moment, and the other side asks it to.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use libp2p::{
     Multiaddr, PeerId,
@@ -33,6 +36,11 @@ use crate::{
 /// How long punching over QUIC goes alone where both sides can: TCP would often win the race by a hair, and is the
 /// poorer path.
 const QUIC_HEAD_START: Duration = Duration::from_millis(600);
+
+/// Who knows an address of this node: a relay that it is connected to.
+const SEEN: &str = "seen by a relay";
+/// Who knows an address of this node: the machine itself.
+const OWN: &str = "this machine";
 
 impl NodeActor {
     /// Starts the attempts that are due, and ends those that are over.
@@ -233,6 +241,12 @@ impl NodeActor {
             member.note(AttemptKind::Punch, "hole punching", outcome, now);
             return;
         }
+        // A peer must not make this node dial services of its own machine, unless all of them are on it.
+        let one_machine = own.iter().any(punch::is_loopback);
+        let theirs: Vec<_> = theirs
+            .into_iter()
+            .filter(|address| one_machine || !punch::is_loopback(address))
+            .collect();
         let is_quic = |address: &Multiaddr| path_of(address) == PathKind::Direct(Transport::Quic);
         let (quic, rest): (Vec<_>, Vec<_>) = theirs.into_iter().partition(is_quic);
         // Both sides know both lists, so both take the same decision.
@@ -384,9 +398,10 @@ impl NodeActor {
     /// Addresses of this node that a hole can be punched to: as relays see it, known from outside, IPv6 without NAT.
     pub(super) fn candidates(&self, now: Instant) -> Vec<Multiaddr> {
         let mut found: Vec<Multiaddr> = Vec::new();
-        for (address, _) in self.own_candidates(now) {
+        for (address, source) in self.own_candidates(now) {
+            // What a relay sees is the way that packets take, even where its network has private addresses.
             let public = ip_of(&address).is_some_and(|ip| scope(ip) == AddressScope::Public);
-            if public && !found.contains(&address) {
+            if (source == SEEN || public) && !found.contains(&address) {
                 found.push(address);
             }
         }
@@ -398,10 +413,7 @@ impl NodeActor {
     pub(super) fn own_candidates(&self, _now: Instant) -> Vec<(Multiaddr, &'static str)> {
         let mut found: Vec<(Multiaddr, &'static str)> = Vec::new();
         let local = *self.swarm.local_peer_id();
-        let seen = self
-            .seen
-            .values()
-            .map(|address| (address.clone(), "seen by a relay"));
+        let seen = self.seen.values().map(|address| (address.clone(), SEEN));
         let external = self
             .swarm
             .external_addresses()
@@ -409,11 +421,13 @@ impl NodeActor {
         let listened = self
             .swarm
             .listeners()
-            .map(|address| (without_peer(address, local), "this machine"));
+            .map(|address| (without_peer(address, local), OWN));
         for (address, source) in external.chain(seen).chain(listened) {
             // Link-local addresses need an interface, which a multiaddr cannot name.
-            let usable = is_candidate(&address)
+            let dialable = is_candidate(&address)
                 && ip_of(&address).is_none_or(|ip| scope(ip) != AddressScope::LinkLocal);
+            // Loopback is of use where the relay is on this machine, too.
+            let usable = dialable || (source == SEEN && punch::is_loopback(&address));
             if usable && found.iter().all(|(known, _)| *known != address) {
                 found.push((address, source));
             }
@@ -440,32 +454,38 @@ impl NodeActor {
         let Some(told) = self.members.get(peer).and_then(|member| member.told.as_ref()) else {
             return false;
         };
-        let own: Vec<_> = self
-            .own_candidates(Instant::now())
-            .iter()
-            .filter_map(|(address, _)| ip_of(address))
-            .collect();
+        let own = self.own_candidates(Instant::now());
+        let ips = |wanted: &'static str| {
+            own.iter()
+                .filter(move |(_, source)| *source == wanted)
+                .filter_map(|(address, _)| ip_of(address))
+        };
         told.info.candidates.iter().filter_map(ip_of).any(|theirs| {
-            own.iter().any(|ours| match (ours, theirs) {
-                (ours, theirs) if scope(theirs) == AddressScope::Public => same_site(*ours, theirs),
-                (std::net::IpAddr::V4(ours), std::net::IpAddr::V4(theirs)) => {
-                    scope(theirs.into()) == AddressScope::Private
-                        && ours.octets().first_chunk::<3>() == theirs.octets().first_chunk::<3>()
-                }
-                (std::net::IpAddr::V6(ours), std::net::IpAddr::V6(theirs)) => {
-                    scope(theirs.into()) == AddressScope::UniqueLocal
-                        && ours.segments().first_chunk::<4>() == theirs.segments().first_chunk::<4>()
-                }
-                _ => false,
-            })
+            // Behind one router, relays see both under its address, whatever kind that is.
+            ips(SEEN).any(|ours| same_site(ours, theirs)) || ips(OWN).any(|ours| same_subnet(ours, theirs))
         })
     }
 }
 
-/// Whether two public addresses belong to one site: the same IPv4 address, the same 64 bits of IPv6.
-fn same_site(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
+/// Whether two local addresses look like one network.
+fn same_subnet(one: IpAddr, other: IpAddr) -> bool {
     match (one, other) {
-        (std::net::IpAddr::V6(one), std::net::IpAddr::V6(other)) => {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            scope(other.into()) == AddressScope::Private
+                && one.octets().first_chunk::<3>() == other.octets().first_chunk::<3>()
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            scope(other.into()) == AddressScope::UniqueLocal
+                && one.segments().first_chunk::<4>() == other.segments().first_chunk::<4>()
+        }
+        _ => false,
+    }
+}
+
+/// Whether two addresses that relays see belong to one site: the same IPv4 address, the same 64 bits of IPv6.
+fn same_site(one: IpAddr, other: IpAddr) -> bool {
+    match (one, other) {
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
             one.segments().first_chunk::<4>() == other.segments().first_chunk::<4>()
         }
         (one, other) => one == other,
