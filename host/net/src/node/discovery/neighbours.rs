@@ -31,6 +31,7 @@ impl Neighbours {
         for (peer, address) in found {
             // Who is not listed yet may be soon, and is not announced again until then.
             if is_dialable(&address)
+                && self.make_room(&peer, &listed)
                 && self.add(peer, without_peer(&address, peer))
                 && listed(&peer)
                 && !changed.contains(&peer)
@@ -75,11 +76,20 @@ impl Neighbours {
         events
     }
 
+    /// Returns whether there is room for the peer; strangers make room for one that is listed.
+    fn make_room(&mut self, peer: &PeerId, listed: impl Fn(&PeerId) -> bool) -> bool {
+        if self.peers.len() < MAX_PEERS || self.peers.contains_key(peer) {
+            return true;
+        }
+        let stranger = self.peers.keys().find(|known| !listed(known)).copied();
+        match stranger {
+            Some(stranger) if listed(peer) => self.peers.remove(&stranger).is_some(),
+            _ => false,
+        }
+    }
+
     /// Returns whether that is news.
     fn add(&mut self, peer: PeerId, address: Multiaddr) -> bool {
-        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
-            return false;
-        }
         let addresses = self.peers.entry(peer).or_default();
         let new = addresses.len() < MAX_ADDRESSES && !addresses.contains(&address);
         if new {

@@ -125,12 +125,14 @@ fn neighbours_are_listed_peers_at_addresses_that_can_be_dialled() {
 }
 
 #[test]
-fn a_neighbour_that_is_silent_is_lost_and_a_stranger_never_was_there() {
+fn a_neighbour_that_is_silent_is_lost_and_a_stranger_is_remembered_until_then() {
     let mut alone = Alone::new();
     let (friend, stranger) = (PeerId::random(), PeerId::random());
     let policy = policy_of(&[friend]);
     let at = "/ip4/192.168.1.7/tcp/4001";
-    alone.discovers(&[(friend, at), (stranger, at)], &policy);
+    let found = alone.discovers(&[(friend, at), (stranger, at)], &policy);
+    assert_eq!(found.len(), 1);
+    assert_eq!(alone.discovery.neighbour(&stranger), [address(at)]);
     let lost = vec![(friend, address(at)), (stranger, address(at))];
     alone.discovery.handle_mdns(mdns::Event::Expired(lost), &policy);
     let expected = DiscoveryEvent::Lost {
@@ -139,8 +141,26 @@ fn a_neighbour_that_is_silent_is_lost_and_a_stranger_never_was_there() {
         source: Source::Mdns,
     };
     assert_eq!(alone.discovery.next_event(), Some(expected));
-    assert_eq!(alone.discovery.next_event(), None);
+    while alone.discovery.next_event().is_some() {}
+    assert!(alone.discovery.neighbour(&stranger).is_empty());
     assert_eq!(alone.discovers(&[(friend, at)], &policy).len(), 1);
+}
+
+#[test]
+fn strangers_on_the_network_crowd_no_friend_out() {
+    let mut alone = Alone::new();
+    let friend = PeerId::random();
+    let policy = policy_of(&[friend]);
+    let strangers: Vec<_> = (0..600)
+        .map(|_| (PeerId::random(), "/ip4/192.168.1.8/tcp/1"))
+        .collect();
+    assert!(alone.discovers(&strangers, &policy).is_empty());
+    assert_eq!(
+        alone
+            .discovers(&[(friend, "/ip4/192.168.1.7/tcp/1")], &policy)
+            .len(),
+        1
+    );
 }
 
 #[test]
