@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::support::{Node, Outcome, Pair, bare};
 
 /// Fields that may be null or not, depending on how far the network got.
-const ANY: [&str; 8] = [
+const ANY: [&str; 9] = [
+    "limit",
     "rtt_ms",
     "last_seen_s",
     "agent_version",

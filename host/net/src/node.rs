@@ -228,24 +228,38 @@ impl Node {
         tokio::select! {
             biased;
             opened = &mut first => match opened {
-                Err(error) if error.is_connection_level() => other.await.ok_or(error),
+                Err(error) if error.is_connection_level() => other.await.map_err(|_| error),
                 opened => opened,
             },
             opened = &mut other => match opened {
-                Some(stream) => Ok(stream),
-                None => first.await,
+                Ok(stream) => Ok(stream),
+                // The peer closes what it accepts: its gate has changed its mind, and waiting changes nothing.
+                Err(Some(error @ OpenStreamError::ConnectionClosed)) => Err(error),
+                Err(_) => first.await,
             },
         }
     }
 
-    /// Opens a stream on any other connection, dialling for one.
-    async fn open_elsewhere(&self, slow: &Conn, protocol: &str, policy: PathPolicy) -> Option<PeerStream> {
+    /// Opens a stream on any other connection, dialling for one. Fails without an error where none could be had.
+    async fn open_elsewhere(
+        &self,
+        slow: &Conn,
+        protocol: &str,
+        policy: PathPolicy,
+    ) -> Result<PeerStream, Option<OpenStreamError>> {
         let peer = slow.peer();
         if self.best(&peer, policy).is_none() {
-            self.dial(peer, policy).await.ok()?;
+            match self.dial(peer, policy).await {
+                Ok(_) => {}
+                Err(OpenError::NotAuthorized { .. }) => return Err(Some(OpenStreamError::ConnectionClosed)),
+                Err(_) => return Err(None),
+            }
         }
-        let other = self.best(&peer, policy).filter(|conn| conn.id() != slow.id())?;
-        self.inner.streams.open_on(&other, protocol).await.ok()
+        let other = self
+            .best(&peer, policy)
+            .filter(|conn| conn.id() != slow.id())
+            .ok_or(None)?;
+        self.inner.streams.open_on(&other, protocol).await.map_err(Some)
     }
 
     async fn dial(&self, peer: PeerId, policy: PathPolicy) -> Result<Arc<Conn>, OpenError> {

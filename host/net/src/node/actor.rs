@@ -47,7 +47,7 @@ use super::{
 };
 use crate::{
     address::{ip_of, path_of},
-    config::NodeConfig,
+    config::{DiscoveryConfig, NodeConfig},
     error::{StartError, root_cause},
     gate::{Gate, GateCounters},
     netwatch::{NetEvent, NetWatch},
@@ -169,8 +169,9 @@ impl NodeActor {
         let counters = gate.counters();
         let agent = config.agent;
         let discovery = Discovery::new(config.keypair.clone());
+        let ways = ways_to_be_found(config.discovery, &config.listen);
         let mut swarm = swarm_with(config.keypair, |key, relay| {
-            NodeBehaviour::new(key, agent, relay, (gate, streams), config.discovery)
+            NodeBehaviour::new(key, agent, relay, (gate, streams), ways)
         })
         .await?;
         let waits_for_tcp = config
@@ -223,7 +224,7 @@ impl NodeActor {
             external: config.external,
             backoffs: AddressBackoffs::new(),
             relay_only: (false, HashSet::new()),
-            searching: config.discovery.mdns || config.discovery.dht,
+            searching: ways.mdns || ways.dht,
             core,
             tasks: JoinSet::new(),
             net: config.watch_network.then(NetWatch::start),
@@ -751,6 +752,19 @@ async fn next_net_event(net: &mut Option<(NetWatch, mpsc::Receiver<NetEvent>)>) 
             event
         }
         None => std::future::pending().await,
+    }
+}
+
+/// The ways to find peers and to be found that mean anything: a node that listens on this machine only, or nowhere, has
+/// nothing to announce to a network and no port to have opened.
+fn ways_to_be_found(wanted: DiscoveryConfig, listen: &[Multiaddr]) -> DiscoveryConfig {
+    let inside = listen
+        .iter()
+        .all(|address| ip_of(address).is_some_and(|ip| ip.is_loopback()));
+    DiscoveryConfig {
+        mdns: wanted.mdns && !inside,
+        upnp: wanted.upnp && !inside,
+        ..wanted
     }
 }
 
