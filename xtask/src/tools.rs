@@ -9,7 +9,8 @@ use peerup_testkit::run;
 use crate::workspace::{self, WASM_TARGET};
 
 /// A program, where it is looked for beside PATH, and the Debian package that brings it.
-const SYSTEM_TOOLS: [(&str, &str); 8] = [
+const SYSTEM_TOOLS: [(&str, &str); 9] = [
+    ("ping", "iputils-ping"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("sysctl", "procps"),
