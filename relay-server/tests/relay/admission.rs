@@ -228,7 +228,7 @@ async fn garbage_on_the_admit_protocol_ends_that_stream_only() {
     assert!(ended.is_ok());
     assert!(rest.is_empty());
     assert!(matches!(
-        ask(&member, &setting, circuit(PeerId::random(), 1)).await,
+        ask(&member, &setting, circuit(PeerId::random(), 2)).await,
         AdmitResponse::Admitted
     ));
 }
