@@ -37,6 +37,8 @@ use crate::{
 /// poorer path.
 const QUIC_HEAD_START: Duration = Duration::from_millis(600);
 
+/// What a peer says of its addresses is dialled no sooner than this after what it said before.
+const LEAST_BETWEEN_NEWS: Duration = Duration::from_secs(1);
 /// Who knows an address of this node: a relay that it is connected to.
 const SEEN: &str = "seen by a relay";
 /// Who knows an address of this node: the machine itself.
@@ -201,11 +203,16 @@ impl NodeActor {
             .as_ref()
             .is_some_and(|old| old.info.candidates != info.candidates);
         let first = member.told.is_none();
+        // A peer that says something else all the time must not make this node dial all the time.
+        let again = member
+            .told
+            .as_ref()
+            .is_some_and(|old| now.saturating_duration_since(old.at) < LEAST_BETWEEN_NEWS);
         if !direct && (news || (info.wants_direct && member.running.is_none())) {
             member.upgrade.handle_news(now);
         }
         member.told = Some(Told { info, at: now });
-        if !direct && (first || news) {
+        if !direct && (first || news) && !again {
             self.dial_known(peer, now);
         }
     }
