@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::Duration,
     time::Instant,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 /// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
 /// counts, so this bounds work in progress, not tunnels.
 const MAX_HANDLING: usize = 1024;
+/// How long no byte must have moved in a tunnel before it can count as dead.
+const DEAD_QUIET: Duration = Duration::from_secs(10);
 /// Of these for one peer; its others wait. A quarter of the instances that a plugin may have.
 const MAX_HANDLING_PER_PEER: usize = 64;
 
@@ -189,6 +192,39 @@ pub(crate) fn close_forbidden(app: &App) {
     }
 }
 
+/// Ends tunnels whose connection to the peer is gone. A connection that dies can look like the peer's orderly end, and
+/// the other direction would wait for the local side until the idle time-out.
+pub(crate) fn close_dead(app: &App) {
+    let tunnels = app.plugins.engine().splices();
+    for tunnel in tunnels.list() {
+        let (Some(peer), Some(path)) = (&tunnel.peer, tunnel.path.as_ref().map(kind_of)) else {
+            continue;
+        };
+        // What arrived before the end may still be on its way to a slow reader.
+        if tunnel.quiet < DEAD_QUIET {
+            continue;
+        }
+        // The connection that carries a tunnel is older than the tunnel.
+        let carried = app
+            .node
+            .streams()
+            .connections(&peer.id)
+            .iter()
+            .any(|conn| conn.path() == path && conn.opened().elapsed() + DEAD_QUIET >= tunnel.age);
+        if !carried {
+            tracing::debug!(peer = %peer.id, plugin = %tunnel.plugin, "closes a tunnel whose connection is gone");
+            tunnels.close(tunnel.id);
+        }
+    }
+}
+
+fn kind_of(path: &PathRef) -> PathKind {
+    match path {
+        PathRef::Direct(transport) => PathKind::Direct(*transport),
+        PathRef::Relayed(relay) => PathKind::Relayed(relay.id),
+    }
+}
+
 /// Returns why a tunnel to a service of this node may not go on, if its peer lost the right to it.
 fn lost_right(app: &App, config: &NodeConfig, tunnel: &SpliceInfo, peer: &PeerId) -> Option<String> {
     let service: ServiceName = tunnel.service.as_deref()?.parse().ok()?;
@@ -200,10 +236,7 @@ fn lost_right(app: &App, config: &NodeConfig, tunnel: &SpliceInfo, peer: &PeerId
 
 /// Returns why a tunnel may not go on, if its path is not allowed any more.
 fn lost_path(config: &NodeConfig, tunnel: &SpliceInfo, peer: &PeerId) -> Option<String> {
-    let path = match tunnel.path.as_ref()? {
-        PathRef::Direct(transport) => PathKind::Direct(*transport),
-        PathRef::Relayed(relay) => PathKind::Relayed(relay.id),
-    };
+    let path = kind_of(tunnel.path.as_ref()?);
     let served = tunnel.service.as_deref().and_then(|name| name.parse().ok());
     let service = served.or_else(|| tunnel.protocol.as_deref().and_then(path_rules::service_of));
     let query = PathQuery {
