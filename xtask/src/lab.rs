@@ -26,7 +26,7 @@ mod view;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use peerup_testkit::Lab;
+use peerup_testkit::{Lab, keep_logs};
 
 use crate::{
     binaries::{Binaries, Profile},
@@ -59,6 +59,9 @@ pub(crate) struct LabArguments {
     /// Takes the binaries from this folder, without building
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
+    /// Keeps what every process says in this folder, the daemons' debug messages too
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
 }
 
 impl LabArguments {
@@ -72,6 +75,7 @@ impl LabArguments {
             runs: None,
             figures: None,
             binaries: Some(folder.to_owned()),
+            logs: None,
         }
     }
 }
@@ -158,6 +162,9 @@ pub(crate) fn run(arguments: &LabArguments) -> Result<()> {
     Lab::check()?;
     for program in ["curl", "python3", "ssh", "sshd", "ssh-keygen", "sha256sum"] {
         ensure!(tools::has(program), "the lab needs {program}");
+    }
+    if let Some(folder) = &arguments.logs {
+        keep_logs(std::path::absolute(folder)?)?;
     }
     let binaries = Binaries::obtain(Profile::Dev, arguments.binaries.as_deref())?;
     if let Some(runs) = arguments.runs {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use peerup_testkit::{Finished, Host, Process, poll, run};
+use peerup_testkit::{Finished, Host, Process, keeps_logs, poll, run};
 use serde_json::Value;
 
 use crate::{
@@ -472,7 +472,11 @@ impl Node {
     /// Where the program cannot be started.
     pub(crate) fn spawn(&mut self) -> Result<()> {
         let name = format!("{} daemon", self.name);
-        self.daemon = Some(Process::spawn(&name, &mut self.command(&["daemon"]))?);
+        let mut daemon = self.command(&["daemon"]);
+        if keeps_logs() {
+            daemon.arg("-v");
+        }
+        self.daemon = Some(Process::spawn(&name, &mut daemon)?);
         Ok(())
     }
 

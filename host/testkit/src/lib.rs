@@ -14,5 +14,5 @@ mod wait;
 pub use host::Host;
 pub use impair::{ImpairedLink, Impairment};
 pub use lab::{Lab, NAT_A_ADDRESS, NAT_B_ADDRESS, RELAY_ADDRESS, Site};
-pub use process::{Finished, Process, run};
+pub use process::{Finished, Process, keep_logs, keeps_logs, run};
 pub use wait::{interrupt, interrupted, poll};

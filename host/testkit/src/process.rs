@@ -2,10 +2,15 @@
 //! wait for a line, ended with SIGTERM and then SIGKILL at the latest when dropped.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,8 +33,44 @@ enum Channel {
     Err,
 }
 
+/// Where everything that processes say is kept, if anybody wants it.
+static LOGS: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has all that processes started from now on say written to files of this folder, one for each process, numbered in
+/// the order of their starts. Works once.
+///
+/// # Errors
+/// Where the folder cannot be created.
+pub fn keep_logs(folder: PathBuf) -> Result<()> {
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // A second folder would be a mistake of the caller; the first one stays.
+    let _ = LOGS.set(folder);
+    Ok(())
+}
+
+/// Whether the logs are kept, so that it is worth to have much in them.
+pub fn keeps_logs() -> bool {
+    LOGS.get().is_some()
+}
+
+/// Opens the log file of the next process, if logs are kept.
+fn log_file(name: &str) -> Result<Option<File>> {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let Some(folder) = LOGS.get() else { return Ok(None) };
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(60)
+        .collect();
+    let path = folder.join(format!("{number:05}-{name}.log"));
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(Some(file))
+}
+
 #[derive(Default)]
 struct Output {
+    log: Option<File>,
     lines: Vec<(Channel, String)>,
     dropped: usize,
     open_pipes: usize,
@@ -108,7 +149,11 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
         let shared = Arc::new(Shared::default());
-        shared.lock().open_pipes = 2;
+        {
+            let mut output = shared.lock();
+            output.open_pipes = 2;
+            output.log = log_file(name)?;
+        }
         if let Some(pipe) = child.stdout.take() {
             collect(Channel::Out, pipe, Arc::clone(&shared));
         }
@@ -324,6 +369,10 @@ fn collect(channel: Channel, pipe: impl Read + Send + 'static, shared: Arc<Share
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
             let mut output = shared.lock();
+            if let Some(log) = &mut output.log {
+                // A full disk must not end what is watched.
+                let _ = writeln!(log, "{text}");
+            }
             if output.lines.len() == KEPT_LINES {
                 output.lines.remove(0);
                 output.dropped += 1;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result};
-use peerup_testkit::{Lab, poll};
+use peerup_testkit::{Lab, keep_logs, poll};
 
 use super::{chance::Chance, pair::pass, stage::Stage, transcript::Transcript};
 use crate::{
@@ -50,6 +50,9 @@ pub(crate) struct SoakArguments {
     /// Takes the binaries from this folder, without building
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
+    /// Keeps what every process says in this folder, the daemons' debug messages too
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
 }
 
 impl SoakArguments {
@@ -59,6 +62,7 @@ impl SoakArguments {
             minutes: 1,
             seed: Some(1),
             binaries: Some(folder.to_owned()),
+            logs: None,
         }
     }
 }
@@ -71,6 +75,9 @@ pub(crate) fn run(arguments: &SoakArguments) -> Result<()> {
     tools::ensure_system_tools()?;
     Lab::check()?;
     let binaries = Binaries::obtain(Profile::Dev, arguments.binaries.as_deref())?;
+    if let Some(folder) = &arguments.logs {
+        keep_logs(std::path::absolute(folder)?)?;
+    }
     let seed = arguments.seed.unwrap_or_else(|| unix_now().to_bits());
     println!("--- soak: {} minutes, seed {seed}", arguments.minutes);
     let stage = Stage::new(&binaries, Transcript::Live).context("the lab cannot be built")?;
