@@ -29,8 +29,6 @@ use crate::{
 const ADDRESS_BOOK: &str = "peers.json";
 /// How often `authorized_keys` is looked at, for those who edit it by hand.
 const KEYS_CHECK: Duration = Duration::from_millis(500);
-/// How often tunnels are looked for whose connection is gone.
-const DEAD_LOOK: Duration = Duration::from_secs(5);
 /// How long after a change tunnels are looked at: one that was allowed just before may be joined a little later.
 const REVIEW_TIME: Duration = Duration::from_secs(15);
 /// How long after a change it is looked at again before it is read: an editor that empties a file and then
@@ -325,7 +323,6 @@ fn start_failure(error: &StartError) -> Failure {
 async fn watch_keys(app: Arc<App>) {
     let mut seen = (app.access.policy().load(), app.config());
     let mut review_until = Instant::now();
-    let mut look_for_dead = Instant::now() + DEAD_LOOK;
     let mut tick = tokio::time::interval(KEYS_CHECK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -347,10 +344,6 @@ async fn watch_keys(app: Arc<App>) {
         }
         if Instant::now() < review_until {
             dispatch::close_forbidden(&app);
-        }
-        if Instant::now() >= look_for_dead {
-            look_for_dead = Instant::now() + DEAD_LOOK;
-            dispatch::close_dead(&app);
         }
     }
 }

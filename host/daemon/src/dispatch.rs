@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
-    time::Duration,
     time::Instant,
 };
 
@@ -23,8 +22,6 @@ use crate::{
 /// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
 /// counts, so this bounds work in progress, not tunnels.
 const MAX_HANDLING: usize = 1024;
-/// How long no byte must have moved in a tunnel before it can count as dead.
-const DEAD_QUIET: Duration = Duration::from_secs(10);
 /// Of these for one peer; its others wait. A quarter of the instances that a plugin may have.
 const MAX_HANDLING_PER_PEER: usize = 64;
 
@@ -189,32 +186,6 @@ pub(crate) fn close_forbidden(app: &App) {
         let Some(why) = why else { continue };
         tracing::info!(%peer, plugin = %tunnel.plugin, why, "closes a tunnel that is not allowed any more");
         tunnels.close(tunnel.id);
-    }
-}
-
-/// Ends tunnels whose connection to the peer is gone. A connection that dies can look like the peer's orderly end, and
-/// the other direction would wait for the local side until the idle time-out.
-pub(crate) fn close_dead(app: &App) {
-    let tunnels = app.plugins.engine().splices();
-    for tunnel in tunnels.list() {
-        let (Some(peer), Some(path)) = (&tunnel.peer, tunnel.path.as_ref().map(kind_of)) else {
-            continue;
-        };
-        // What arrived before the end may still be on its way to a slow reader.
-        if tunnel.quiet < DEAD_QUIET {
-            continue;
-        }
-        // The connection that carries a tunnel is older than the tunnel.
-        let carried = app
-            .node
-            .streams()
-            .connections(&peer.id)
-            .iter()
-            .any(|conn| conn.path() == path && conn.opened().elapsed() + DEAD_QUIET >= tunnel.age);
-        if !carried {
-            tracing::debug!(peer = %peer.id, plugin = %tunnel.plugin, "closes a tunnel whose connection is gone");
-            tunnels.close(tunnel.id);
-        }
     }
 }
 

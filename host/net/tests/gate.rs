@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use peerup_model::{INVITE_PROTOCOL, PathPolicy};
 use peerup_net::{NodeEvent, OpenError};
 use peerup_trust::AccessPolicy;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ANY: PathPolicy = PathPolicy::PreferDirect;
 
@@ -74,6 +74,24 @@ async fn removing_a_peer_closes_its_live_connection() {
         drop(held);
         let error = within(client.node.open(server.id(), WEB, ANY)).await.unwrap_err();
         assert!(matches!(error, OpenError::NotAuthorized { .. }), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_side_that_closes_a_connection_sees_its_own_streams_end() {
+    for over in [Over::Tcp, Over::Quic] {
+        let (mut server, client) = pair(over).await;
+        let far = within(client.node.open(server.id(), WEB, ANY)).await.unwrap();
+        let (mut reader, mut writer) = server.next_inbound().await.stream.into_split();
+        let reading = tokio::spawn(async move { reader.read_u8().await });
+        // Nobody reads at the far end, so this waits for room.
+        let writing = tokio::spawn(async move { while writer.write_all(&[7; 64 << 10]).await.is_ok() {} });
+
+        server.policy.replace(AccessPolicy::default());
+
+        assert!(within(reading).await.unwrap().is_err());
+        within(writing).await.unwrap();
+        drop(far);
     }
 }
 

@@ -23,8 +23,9 @@ const SLOW: Duration = Duration::from_secs(5 * 60);
 const SPACING: Duration = Duration::from_secs(1);
 /// How long an attempt may take; longer than any dial of the driver's.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an attempt that a change of the network overtook may still take: its sockets are most likely dead.
-const STALE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an attempt that news overtook may still take. With addresses of before it hardly works any more, and where
+/// it does, it does so within this time; its dials may go on beside those of the next one.
+const STALE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the driver is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,18 +95,19 @@ impl<R: Rng> Upgrade<R> {
         match self.state {
             State::Idle => {}
             State::Waiting { .. } => self.start_over(now),
-            State::Trying { .. } => self.restart = true,
+            // The driver has not begun, so it will begin with the news.
+            State::Trying { .. } if self.command.is_some() => {}
+            State::Trying { deadline } => {
+                self.restart = true;
+                let overtaken = deadline.min(now + STALE_TIMEOUT);
+                self.state = State::Trying { deadline: overtaken };
+            }
         }
     }
 
     /// Takes a change of the network: the schedule starts over, and a running attempt does not hold it up for long.
     pub fn handle_network_change(&mut self, now: Instant) {
         self.handle_news(now);
-        if let State::Trying { deadline } = &mut self.state
-            && self.command.is_none()
-        {
-            *deadline = (*deadline).min(now + STALE_TIMEOUT);
-        }
     }
 
     /// Takes whether the policy wants a direct path at all; it does not under `relay-only`.

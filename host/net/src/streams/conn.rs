@@ -14,6 +14,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, core::transport::PortUse, swarm:
 use peerup_model::PathKind;
 use peerup_paths::{BudgetLeft, Candidate, CircuitBudget, LimitKind};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::peer_stream::PeerStream;
 use super::{OpenStreamError, handle::Shared, handler::TRUSTED_ANSWER};
@@ -50,7 +51,7 @@ pub struct Conn {
     opened: Instant,
     pub(super) requests: mpsc::Sender<OpenRequest>,
     pub(super) superseded: AtomicBool,
-    closed: AtomicBool,
+    closed: CancellationToken,
     suspect: AtomicBool,
     kept: AtomicBool,
     rtt_micros: AtomicU64,
@@ -79,7 +80,7 @@ impl Conn {
             opened: Instant::now(),
             requests,
             superseded: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
+            closed: CancellationToken::new(),
             suspect: AtomicBool::new(false),
             kept: AtomicBool::new(false),
             rtt_micros: AtomicU64::new(NEVER),
@@ -173,7 +174,13 @@ impl Conn {
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.is_cancelled()
+    }
+
+    /// Resolves when the connection has ended, for its streams: a yamux connection that this side closes leaves
+    /// whoever reads from one of them waiting for ever.
+    pub(super) fn closed(&self) -> WaitForCancellationFutureOwned {
+        self.closed.clone().cancelled_owned()
     }
 
     /// Whether a better connection has taken its place: a direct one that of a circuit, or an older one of its kind.
@@ -244,8 +251,9 @@ impl Conn {
         }
     }
 
-    pub(super) fn mark_closed(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// Takes the connection for ended, before or after libp2p does, and ends its streams with a reset.
+    pub(crate) fn mark_closed(&self) {
+        self.closed.cancel();
     }
 
     pub(crate) fn count_in(&self, bytes: usize) {

@@ -25,6 +25,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf},
     time::Sleep,
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::streams::{Conn, StreamGuard};
 
@@ -52,12 +53,21 @@ enum ReadState {
     Reset,
 }
 
+/// Which half of a stream waits.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Read,
+    Write,
+}
+
 /// A duplex stream to a peer. Dropping it before `shutdown` resets it.
 pub struct PeerStream {
     stream: Stream,
     guard: StreamGuard,
     read: ReadState,
     write_closed: bool,
+    /// The end of the connection, for a read and for a write that wait. Made when one has to wait for the first time.
+    gone: [Option<Pin<Box<WaitForCancellationFutureOwned>>>; 2],
     // Who waits to write. The probe at the end of the file must leave this waker registered, not the reader's.
     writer: Option<Waker>,
     bytes_in: u64,
@@ -71,6 +81,7 @@ impl PeerStream {
             guard,
             read: ReadState::Open,
             write_closed: false,
+            gone: [None, None],
             writer: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -140,6 +151,27 @@ impl PeerStream {
         })
     }
 
+    /// Turns waiting into an error once the connection has ended: the transport does not wake those who wait then.
+    fn unless_gone<T>(
+        &mut self,
+        direction: Direction,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            return polled;
+        }
+        let conn = self.guard.conn();
+        let [read, write] = &mut self.gone;
+        let gone = match direction {
+            Direction::Read => read,
+            Direction::Write => write,
+        };
+        let gone = gone.get_or_insert_with(|| Box::pin(conn.closed()));
+        futures::ready!(gone.as_mut().poll(cx));
+        Poll::Ready(Err(self.explained(io::ErrorKind::ConnectionReset.into())))
+    }
+
     /// Names the limit of the relay where the circuit looks to have run into one.
     fn explained(&self, error: io::Error) -> io::Error {
         let conn = self.guard.conn();
@@ -154,6 +186,9 @@ impl PeerStream {
 
     /// Whether the peer refuses further bytes, as it does after a reset and does not after an orderly end.
     fn is_refused(&mut self) -> bool {
+        if self.guard.conn().is_closed() {
+            return true;
+        }
         if self.write_closed {
             return false;
         }
@@ -187,7 +222,8 @@ impl AsyncRead for PeerStream {
         if !matches!(this.read, ReadState::Open) {
             return this.poll_end(cx);
         }
-        let read = futures::ready!(Pin::new(&mut this.stream).poll_read(cx, buf.initialize_unfilled()))
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf.initialize_unfilled());
+        let read = futures::ready!(this.unless_gone(Direction::Read, polled, cx))
             .map_err(|error| this.explained(error))?;
         if read == 0 {
             let quic = this.path() == PathKind::Direct(Transport::Quic);
@@ -225,20 +261,21 @@ impl AsyncWrite for PeerStream {
                 {
                     this.writer = Some(cx.waker().clone());
                 }
-                Poll::Pending
+                this.unless_gone(Direction::Write, Poll::Pending, cx)
             }
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream)
-            .poll_flush(cx)
-            .map_err(as_reset)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.unless_gone(Direction::Write, polled, cx).map_err(as_reset)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        futures::ready!(Pin::new(&mut this.stream).poll_close(cx)).map_err(as_reset)?;
+        let polled = Pin::new(&mut this.stream).poll_close(cx);
+        futures::ready!(this.unless_gone(Direction::Write, polled, cx)).map_err(as_reset)?;
         this.write_closed = true;
         Poll::Ready(Ok(()))
     }

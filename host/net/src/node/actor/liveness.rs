@@ -28,6 +28,10 @@ impl NodeActor {
                 LivenessCommand::Close(connection) => {
                     if let Some(peer) = self.connections.get(&connection) {
                         tracing::info!(%peer, %connection, "closes a connection that does not answer");
+                        // An orderly close waits for a peer that may be gone for good; its streams need not.
+                        if let Some(conn) = self.streams.find(peer, connection) {
+                            conn.mark_closed();
+                        }
                     }
                     self.swarm.close_connection(connection);
                 }
