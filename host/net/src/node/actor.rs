@@ -583,6 +583,7 @@ impl NodeActor {
         }
         match path {
             PathKind::Relayed(relay) => {
+                self.doubt_direct(&peer, now);
                 let conn = self.streams.find(&peer, connection);
                 if let (Some(conn), Some(limit)) = (conn, self.relays.limit(&relay)) {
                     conn.set_limit(limit);

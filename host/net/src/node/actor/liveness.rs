@@ -50,6 +50,16 @@ impl NodeActor {
         }
     }
 
+    /// Probes the direct connections to a peer, which seems to have none that works: it comes over a relay, or says so.
+    /// Where its network has changed it has noticed at once, and this side would only with the next idle probe.
+    pub(super) fn doubt_direct(&mut self, peer: &PeerId, now: Instant) {
+        for conn in self.streams.connections(peer) {
+            if !conn.path().is_relayed() {
+                self.liveness.probe(conn.id(), now);
+            }
+        }
+    }
+
     fn start_probe(&mut self, connection: ConnectionId) {
         let Some(peer) = self.connections.get(&connection).copied() else {
             return;

@@ -185,6 +185,9 @@ impl NodeActor {
         now: Instant,
     ) {
         let direct = self.streams.live_kinds(&peer).0;
+        if direct && told.as_ref().is_ok_and(|info| info.wants_direct) {
+            self.doubt_direct(&peer, now);
+        }
         let Some(member) = self.members.get_mut(&peer) else {
             return;
         };
