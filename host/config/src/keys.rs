@@ -14,6 +14,8 @@ pub(crate) enum Shape {
     Value,
     /// A list of values.
     List,
+    /// A list of entries, each with this below.
+    Each(&'static Shape),
     /// These keys.
     Map(&'static [(&'static str, Shape)]),
     /// Any name, each with this below.
@@ -24,7 +26,7 @@ pub(crate) enum Shape {
     Ignored(&'static str),
 }
 
-use Shape::{Free, Ignored, List, Map, Named, Value};
+use Shape::{Each, Free, Ignored, List, Map, Named, Value};
 
 const RESERVATIONS_KEPT: &str = "reservations are kept up without a setting";
 const NO_RENDEZVOUS: &str = "peers are found by their ids, with no meeting point to agree on";
@@ -85,6 +87,13 @@ pub(crate) const NODE: Shape = Map(&[
                 Map(&[
                     ("protocols", List),
                     ("tcp", Map(&[("connect", List), ("listen", List)])),
+                    ("udp", Map(&[("bind", List), ("connect", List)])),
+                    ("store", Value),
+                    (
+                        "directories",
+                        Each(&Map(&[("path", Value), ("as", Value), ("access", Value)])),
+                    ),
+                    ("environment", List),
                     ("names", List),
                     ("peers", List),
                 ]),
@@ -185,6 +194,13 @@ impl Walk {
                     path.pop();
                 }
             }
+            (Each(below), Content::List { items, .. }) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(Step::Item(index));
+                    self.check(item, below, path);
+                    path.pop();
+                }
+            }
             (Map(known), Content::Map { entries, .. }) => {
                 for entry in entries {
                     path.push(Step::Key(entry.key.clone()));
@@ -238,7 +254,7 @@ impl Shape {
     fn described(&self) -> &'static str {
         match self {
             Value => "one value",
-            List => "a list",
+            List | Each(_) => "a list",
             Map(_) | Named(_) | Free | Ignored(_) => "keys with values",
         }
     }
@@ -295,12 +311,19 @@ mod tests {
                 }
             }
             Named(shape) => paths(shape, &below("*"), known, ignored),
+            Each(shape) => paths(shape, at, known, ignored),
             Value | List | Free | Ignored(_) => {}
         }
     }
 
     /// Every key of a file in the same form.
     fn written(node: &Node, shape: &Shape, at: &str, found: &mut BTreeSet<String>) {
+        if let Each(below) = shape {
+            for item in node.items() {
+                written(item, below, at, found);
+            }
+            return;
+        }
         for entry in node.entries() {
             let (name, below) = match shape {
                 Map(keys) => match keys.iter().find(|(key, _)| *key == entry.key) {
@@ -308,7 +331,7 @@ mod tests {
                     None => unreachable!("the table lacks {}", entry.key),
                 },
                 Named(below) => ("*", *below),
-                Value | List | Free | Ignored(_) => return,
+                Value | List | Each(_) | Free | Ignored(_) => return,
             };
             let path = if at.is_empty() {
                 name.to_owned()
@@ -367,13 +390,14 @@ mod tests {
                 "resources",
                 "grants",
                 "tcp",
+                "udp",
                 "limits",
                 "tunnels",
                 "daemon",
             ];
             let bare: Vec<_> = seen
                 .difference(&explained)
-                .filter(|key| !plain.contains(key) && !["relay", "ssh", "phone"].contains(key))
+                .filter(|key| !plain.contains(key) && !["relay", "ssh", "phone", "files"].contains(key))
                 .collect();
             assert!(bare.is_empty(), "{file}: {bare:?}");
         }
@@ -384,6 +408,8 @@ mod tests {
         match shape {
             Value => serde_json::Value::Null,
             List => serde_json::json!([]),
+            // A path is needed, and checks itself.
+            Each(_) => serde_json::json!([{ "path": "/srv/x", "as": "/x", "access": "ro" }]),
             Map(keys) => keys
                 .iter()
                 .map(|(key, shape)| ((*key).to_owned(), every_key(shape)))

@@ -9,6 +9,7 @@ use std::{
 
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
+use peerup_model::ByteSize;
 
 use crate::{
     document::{Node, Step, dotted},
@@ -143,24 +144,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads a size in bytes such as `64MB`, `64MiB` or `1GB`. Every unit is a power of 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let refused =
-        || format!("{text:?} is not a size; write a whole number with a unit, such as 512KB, 64MB or 1GB");
-    let text_trimmed = text.trim();
-    let digits = text_trimmed.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text_trimmed.split_at_checked(digits).ok_or_else(refused)?;
-    let number: u64 = number.parse().map_err(|_| refused())?;
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" if number == 0 => 0,
-        "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return Err(refused()),
-    };
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text:?} is more than can be counted"))
+    parsed::<ByteSize>(text).map(ByteSize::bytes)
 }
 
 /// Reads a peer id in any form that libp2p reads.

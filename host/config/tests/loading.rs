@@ -44,6 +44,68 @@ fn node_warnings(text: &str) -> String {
 }
 
 #[test]
+fn every_grant_is_read() {
+    let text = "plugins:\n  x:\n    grants:\n      udp: {bind: ['0.0.0.0:53'], connect: ['dns.example:53']}\n      store: 10MB\n      \
+                directories: [{path: /srv/music, as: /music, access: rw}, {path: /srv/a}]\n      environment: [LANG]\n      \
+                names: [resolve, list]\n";
+    let config = parse_node(text, Path::new("/x/peerup.yaml")).unwrap().config;
+    let grants = &config.plugins["x"].grants;
+    assert!(grants.allows_udp_bind("0.0.0.0:53") && grants.allows_udp_connect("dns.example:53"));
+    assert!(
+        grants.allows_variable("LANG") && !grants.allows_variable("HOME") && grants.allows_listing_names()
+    );
+    assert_eq!(grants.store.unwrap().bytes(), 10 << 20);
+    let directories: Vec<_> = grants.directories.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        directories,
+        [
+            "{path: \"/srv/music\", as: \"/music\", access: rw}",
+            "{path: \"/srv/a\", access: ro}"
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_grant_is_told_with_its_place() {
+    let lines = [
+        "stor: 10MB",
+        "store: 10",
+        "udp: {bnd: []}",
+        "environment: ['*']",
+        "directories: [{path: /srv, acess: rw}]",
+        "directories: [{path: /srv, access: all}]",
+        "directories: [{path: ../srv}]",
+        "directories: [{path: /}]",
+        "directories: [{path: /proc/1}]",
+        "directories: [/srv]",
+        "directories: [{as: /srv}]",
+    ];
+    let told: String = lines
+        .iter()
+        .map(|line| node_error(&format!("plugins:\n  x:\n    grants:\n      {line}\n")))
+        .flat_map(|text| {
+            text.lines()
+                .skip(1)
+                .map(|line| format!("{}\n", line.trim()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    insta::assert_snapshot!(told, @r#"
+    line 4, column 7: plugins.x.grants.stor: there is no such key; did you mean `store`?
+    line 4, column 14: plugins.x.grants.store: "10" is not a size; write a whole number with a unit, such as 512KB, 64MB or 1GB
+    line 4, column 13: plugins.x.grants.udp.bnd: there is no such key; did you mean `bind`?
+    line 4, column 21: plugins.x.grants.environment[0]: "*" is not the name of an environment variable: letters, digits and _, one exact name
+    line 4, column 34: plugins.x.grants.directories[0].acess: there is no such key; did you mean `access`?
+    line 4, column 42: plugins.x.grants.directories[0].access: unknown variant `all`, expected one of ro, rw
+    line 4, column 21: plugins.x.grants.directories[0]: the directory "../srv" is relative; write the whole path, starting with /
+    line 4, column 21: plugins.x.grants.directories[0]: the directory "/" grants every file of this machine; name the folder that the plugin needs
+    line 4, column 21: plugins.x.grants.directories[0]: the directory "/proc/1" belongs to the kernel (/proc) and is never granted
+    line 4, column 21: plugins.x.grants.directories[0]: expected keys with values, found one value
+    line 4, column 22: plugins.x.grants.directories[0].as: missing field `path`
+    "#);
+}
+
+#[test]
 fn a_file_with_only_a_version_has_every_default() {
     let config = node("version: 1\n");
     assert_eq!(config.key_file, PathBuf::from("/home/u/identity.key"));

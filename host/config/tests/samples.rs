@@ -25,8 +25,16 @@ fn sample(name: &str) -> std::path::PathBuf {
 fn the_node_sample_loads_without_warnings() {
     let loaded = load_node(&sample("peerup.yaml")).unwrap();
     assert_eq!(loaded.warnings, []);
-    let config = loaded.config;
+    let mut config = loaded.config;
     assert_eq!(config.relays.len(), 2);
+    let files = config.plugins.remove("files").unwrap();
+    assert_eq!(
+        files.grants.lines(),
+        [
+            "directories: [{path: \"/srv/music\", as: \"/music\", access: ro}]",
+            "store: 10MB"
+        ]
+    );
     assert_eq!(
         config.plugins,
         default_plugins(),
@@ -59,6 +67,7 @@ fn the_node_sample_says_the_defaults_where_it_does_not_say_example() {
     config.paths.peers.clear();
     config.paths.services.clear();
     config.paths.plugins.clear();
+    config.plugins.remove("files");
     assert_eq!(config, empty);
 }
 

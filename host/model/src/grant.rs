@@ -2,11 +2,23 @@
 //!
 //! The engine asks here and nowhere else. A grant names what it allows; there is no `true`.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+mod address;
+mod class;
+mod directory;
+mod protocol;
+mod size;
+#[cfg(test)]
+mod tests;
+mod variable;
+
+pub use address::AddressPattern;
+pub use class::{AddressClass, may_lead_to};
+pub use directory::{DirectoryAccess, DirectoryGrant};
+pub use protocol::ProtocolPattern;
+pub use size::ByteSize;
+pub use variable::VariableName;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::protocol::{ADMIT_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL, NAMES_PROTOCOL};
 
 /// Why the text of a grant was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +35,35 @@ pub enum GrantError {
         "the protocol {0:?} is not valid: an id such as /peerup/web/1.0.0, or /peerup/*/1.0.0 for every service"
     )]
     Protocol(String),
+    /// A size without a unit, or with one that is none.
+    #[error("{0:?} is not a size; write a whole number with a unit, such as 512KB, 64MB or 1GB")]
+    Size(String),
+    /// A size past what can be counted.
+    #[error("{0:?} is more than can be counted")]
+    SizeTooLarge(String),
+    /// A directory that does not start at the root.
+    #[error("the directory {0:?} is relative; write the whole path, starting with /")]
+    RelativePath(String),
+    /// A directory with `..` in it.
+    #[error("the directory {0:?} leads upwards; write the path without ..")]
+    UpwardPath(String),
+    /// A directory that is too long or holds control characters.
+    #[error("the directory {0:?} is longer than 1024 bytes or holds a control character")]
+    Path(String),
+    /// The root of the file system.
+    #[error("the directory {0:?} grants every file of this machine; name the folder that the plugin needs")]
+    EveryFile(String),
+    /// A folder whose files are the kernel's.
+    #[error("the directory {path:?} belongs to the kernel ({folder}) and is never granted")]
+    KernelFolder {
+        /// What was written.
+        path: String,
+        /// The folder of the kernel.
+        folder: &'static str,
+    },
+    /// A name of an environment variable with characters that none has.
+    #[error("{0:?} is not the name of an environment variable: letters, digits and _, one exact name")]
+    Variable(String),
 }
 
 /// Everything that one plugin may do.
@@ -35,6 +76,18 @@ pub struct Grants {
     /// TCP on the host's own network.
     #[serde(skip_serializing_if = "TcpGrants::is_empty")]
     pub tcp: TcpGrants,
+    /// UDP on the host's own network.
+    #[serde(skip_serializing_if = "UdpGrants::is_empty")]
+    pub udp: UdpGrants,
+    /// Keys and values of its own on disk, up to this size; none is no store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<ByteSize>,
+    /// Folders of the host that it may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<DirectoryGrant>,
+    /// Environment variables of the daemon that it may read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<VariableName>,
     /// What it may ask about names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NameGrant>,
@@ -61,12 +114,32 @@ impl TcpGrants {
     }
 }
 
+/// UDP on the host's own network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UdpGrants {
+    /// Addresses that it may bind a socket to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bind: Vec<AddressPattern>,
+    /// Addresses that it may send to first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect: Vec<AddressPattern>,
+}
+
+impl UdpGrants {
+    fn is_empty(&self) -> bool {
+        self.bind.is_empty() && self.connect.is_empty()
+    }
+}
+
 /// What a plugin may ask about names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NameGrant {
     /// Ask who a name stands for.
     Resolve,
+    /// See the operator's own names for peers, all of them.
+    List,
 }
 
 /// What a plugin may see of peers and of the ways to them.
@@ -96,6 +169,31 @@ impl Grants {
         self.tcp.listen.iter().any(|pattern| pattern.matches(address))
     }
 
+    /// Returns whether binding a UDP socket to `address:port` is granted. Port 0 is as with listening.
+    pub fn allows_udp_bind(&self, address: &str) -> bool {
+        self.udp.bind.iter().any(|pattern| pattern.matches(address))
+    }
+
+    /// Returns whether sending UDP to `host:port` is granted.
+    pub fn allows_udp_connect(&self, target: &str) -> bool {
+        self.udp.connect.iter().any(|pattern| pattern.matches(target))
+    }
+
+    /// Returns whether a store is granted; how large it may be is [`Grants::store`].
+    pub fn allows_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Returns whether seeing the operator's own names for peers is granted.
+    pub fn allows_listing_names(&self) -> bool {
+        self.names.contains(&NameGrant::List)
+    }
+
+    /// Returns whether reading this environment variable is granted.
+    pub fn allows_variable(&self, name: &str) -> bool {
+        self.environment.iter().any(|known| known.as_str() == name)
+    }
+
     /// Returns whether asking who a name stands for is granted.
     pub fn allows_resolve(&self) -> bool {
         self.names.contains(&NameGrant::Resolve)
@@ -118,10 +216,114 @@ impl Grants {
         sum.protocols.extend(other.protocols.iter().cloned());
         sum.tcp.connect.extend(other.tcp.connect.iter().cloned());
         sum.tcp.listen.extend(other.tcp.listen.iter().cloned());
+        sum.udp.bind.extend(other.udp.bind.iter().cloned());
+        sum.udp.connect.extend(other.udp.connect.iter().cloned());
+        sum.store = sum.store.max(other.store);
+        sum.directories.extend(other.directories.iter().cloned());
+        sum.environment.extend(other.environment.iter().cloned());
         sum.names.extend(other.names.iter().copied());
         sum.peers.extend(other.peers.iter().copied());
         sum
     }
+
+    /// Returns whether these grants give every right that the others give.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.beyond(self).is_empty()
+    }
+
+    /// Returns whether nothing is granted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns what these grants give and `held` does not: the rights that an upgrade asks for on top. A right
+    /// counts as held where one single entry of `held` covers it.
+    #[must_use]
+    pub fn beyond(&self, held: &Self) -> Self {
+        Self {
+            protocols: rest(&self.protocols, &held.protocols, ProtocolPattern::covers),
+            tcp: TcpGrants {
+                connect: rest(&self.tcp.connect, &held.tcp.connect, AddressPattern::covers),
+                listen: rest(&self.tcp.listen, &held.tcp.listen, AddressPattern::covers),
+            },
+            udp: UdpGrants {
+                bind: rest(&self.udp.bind, &held.udp.bind, AddressPattern::covers),
+                connect: rest(&self.udp.connect, &held.udp.connect, AddressPattern::covers),
+            },
+            store: self.store.filter(|_| self.store > held.store),
+            directories: rest(&self.directories, &held.directories, DirectoryGrant::covers),
+            environment: rest(&self.environment, &held.environment, VariableName::eq),
+            names: rest(&self.names, &held.names, NameGrant::eq),
+            peers: rest(&self.peers, &held.peers, PeerGrant::eq),
+        }
+    }
+
+    /// Returns one line for each kind of right, as it stands below `grants:` in the config with its keys joined
+    /// by dots: `tcp.connect: ["db.lan:5432"]`.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut list = |key: &str, items: Vec<String>| {
+            if !items.is_empty() {
+                lines.push(format!("{key}: [{}]", items.join(", ")));
+            }
+        };
+        list("protocols", quoted(&self.protocols));
+        list("tcp.connect", quoted(&self.tcp.connect));
+        list("tcp.listen", quoted(&self.tcp.listen));
+        list("udp.bind", quoted(&self.udp.bind));
+        list("udp.connect", quoted(&self.udp.connect));
+        list(
+            "directories",
+            self.directories.iter().map(ToString::to_string).collect(),
+        );
+        list(
+            "environment",
+            self.environment.iter().map(ToString::to_string).collect(),
+        );
+        list(
+            "names",
+            self.names.iter().map(|grant| grant.word().to_owned()).collect(),
+        );
+        list(
+            "peers",
+            self.peers.iter().map(|grant| grant.word().to_owned()).collect(),
+        );
+        lines.extend(self.store.map(|size| format!("store: {size}")));
+        lines
+    }
+}
+
+impl NameGrant {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::List => "list",
+        }
+    }
+}
+
+impl PeerGrant {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Addresses => "addresses",
+        }
+    }
+}
+
+/// Returns the wanted items that no held one covers.
+fn rest<T: Clone>(wanted: &[T], held: &[T], covers: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let missing = wanted
+        .iter()
+        .filter(|one| !held.iter().any(|other| covers(other, one)));
+    missing.cloned().collect()
+}
+
+fn quoted<T: ToString>(items: &[T]) -> Vec<String> {
+    items
+        .iter()
+        .map(|item| format!("{:?}", item.to_string()))
+        .collect()
 }
 
 /// Returns whether the protocol is `/peerup/p/<plugin>/<name>/<version>` of that very plugin.
@@ -139,148 +341,6 @@ fn is_own_protocol(plugin: &str, protocol: &str) -> bool {
     let named = parts.next().is_some_and(|part| !part.is_empty());
     let versioned = parts.next().is_some_and(|part| !part.is_empty());
     named && versioned && parts.next().is_none()
-}
-
-/// A protocol id, or `/peerup/*/1.0.0` for every service. Never covers a protocol of the core, nor
-/// another plugin's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProtocolPattern(String);
-
-impl ProtocolPattern {
-    /// Returns whether it covers this protocol id.
-    pub fn matches(&self, protocol: &str) -> bool {
-        if [ADMIT_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL, NAMES_PROTOCOL].contains(&protocol) {
-            return false;
-        }
-        match self.0.split_once('*') {
-            None => self.0 == protocol,
-            Some((head, tail)) => {
-                let middle = protocol
-                    .strip_prefix(head)
-                    .and_then(|rest| rest.strip_suffix(tail));
-                middle.is_some_and(|name| name.parse::<crate::ServiceName>().is_ok())
-            }
-        }
-    }
-}
-
-impl FromStr for ProtocolPattern {
-    type Err = GrantError;
-
-    fn from_str(text: &str) -> Result<Self, GrantError> {
-        let refused = || GrantError::Protocol(text.to_owned());
-        if !text.starts_with('/') || text.len() > 140 || text.contains(char::is_whitespace) {
-            return Err(refused());
-        }
-        if text.contains('*') && text != "/peerup/*/1.0.0" {
-            return Err(refused());
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for ProtocolPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ports {
-    Any,
-    Range(u16, u16),
-}
-
-/// `host:port`, `host:first-last` or `host:*`. The host is compared as text without regard to case, or
-/// as an address where both sides are one; nothing is looked up. IPv6 addresses stand in brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddressPattern {
-    host: String,
-    ports: Ports,
-}
-
-impl AddressPattern {
-    /// Returns whether it covers this `host:port`.
-    pub fn matches(&self, target: &str) -> bool {
-        let Some((host, port)) = split_host_port(target) else {
-            return false;
-        };
-        let Ok(port) = port.parse::<u16>() else {
-            return false;
-        };
-        let port_fits = match self.ports {
-            Ports::Any => true,
-            Ports::Range(first, last) => (first..=last).contains(&port),
-        };
-        port_fits && same_host(&self.host, host)
-    }
-}
-
-fn same_host(one: &str, other: &str) -> bool {
-    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
-        (Ok(one), Ok(other)) => one == other,
-        (Err(_), Err(_)) => one.eq_ignore_ascii_case(other),
-        _ => false,
-    }
-}
-
-/// Splits `host:port` or `[v6]:port`; the brackets are left out.
-fn split_host_port(text: &str) -> Option<(&str, &str)> {
-    let (host, port) = text.rsplit_once(':')?;
-    match host.strip_prefix('[') {
-        Some(rest) => Some((rest.strip_suffix(']')?, port)),
-        None if host.contains(':') || host.is_empty() => None,
-        None => Some((host, port)),
-    }
-}
-
-impl FromStr for AddressPattern {
-    type Err = GrantError;
-
-    fn from_str(text: &str) -> Result<Self, GrantError> {
-        let refused = || GrantError::Address(text.to_owned());
-        let (host, ports) = split_host_port(text).ok_or_else(refused)?;
-        if host == "*" {
-            return Err(GrantError::EveryHost(text.to_owned()));
-        }
-        if host.contains('*') || host.contains(char::is_whitespace) {
-            return Err(refused());
-        }
-        let ports = match ports.split_once('-') {
-            None if ports == "*" => Ports::Any,
-            None => {
-                let port = ports.parse().map_err(|_| refused())?;
-                Ports::Range(port, port)
-            }
-            Some((first, last)) => {
-                let first = first.parse().map_err(|_| refused())?;
-                let last = last.parse().map_err(|_| refused())?;
-                if first > last {
-                    return Err(refused());
-                }
-                Ports::Range(first, last)
-            }
-        };
-        Ok(Self {
-            host: host.to_owned(),
-            ports,
-        })
-    }
-}
-
-impl fmt::Display for AddressPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:", self.host)?;
-        } else {
-            write!(f, "{}:", self.host)?;
-        }
-        match self.ports {
-            Ports::Any => f.write_str("*"),
-            Ports::Range(first, last) if first == last => write!(f, "{first}"),
-            Ports::Range(first, last) => write!(f, "{first}-{last}"),
-        }
-    }
 }
 
 macro_rules! as_text {
@@ -301,128 +361,5 @@ macro_rules! as_text {
 }
 as_text!(ProtocolPattern);
 as_text!(AddressPattern);
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn address(text: &str) -> AddressPattern {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn an_address_covers_its_host_and_ports_only() {
-        assert!(address("localhost:80").matches("LOCALHOST:80"));
-        assert!(!address("localhost:80").matches("localhost:81"));
-        assert!(!address("localhost:80").matches("127.0.0.1:80"));
-        assert!(!address("localhost:80").matches("localhost.evil.example:80"));
-        assert!(address("127.0.0.1:*").matches("127.0.0.1:0"));
-        assert!(address("[::1]:8000-8010").matches("[0:0::1]:8005"));
-        assert!(!address("[::1]:8000-8010").matches("[::1]:8011"));
-        assert!(!address("10.0.0.1:80").matches("10.0.0.1:80:80"));
-    }
-
-    #[test]
-    fn refuses_grants_that_say_too_much_or_nothing() {
-        assert_eq!(
-            "*:80".parse::<AddressPattern>(),
-            Err(GrantError::EveryHost("*:80".into()))
-        );
-        for bad in [
-            "",
-            "localhost",
-            "localhost:",
-            "a*b:80",
-            "::1:80",
-            "h:9-1",
-            "h:70000",
-            ":80",
-        ] {
-            assert!(bad.parse::<AddressPattern>().is_err(), "{bad}");
-        }
-        for bad in ["", "peerup", "*", "/*", "/peerup/*/2.0.0", "/a b"] {
-            assert!(bad.parse::<ProtocolPattern>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn every_service_is_not_the_core() {
-        let grants = Grants {
-            protocols: vec!["/peerup/*/1.0.0".parse().unwrap()],
-            ..Grants::default()
-        };
-        assert!(grants.allows_protocol("x", "/peerup/web/1.0.0"));
-        for core in [
-            ADMIT_PROTOCOL,
-            INVITE_PROTOCOL,
-            KAD_PROTOCOL,
-            NAMES_PROTOCOL,
-            "/peerup/p/y/z/1.0.0",
-            "/peerup//1.0.0",
-        ] {
-            assert!(!grants.allows_protocol("x", core), "{core}");
-        }
-        let asked = Grants {
-            protocols: vec![INVITE_PROTOCOL.parse().unwrap()],
-            ..Grants::default()
-        };
-        assert!(!asked.allows_protocol("x", INVITE_PROTOCOL));
-    }
-
-    #[test]
-    fn a_plugin_speaks_its_own_protocols_without_asking() {
-        let none = Grants::default();
-        assert!(none.allows_protocol("chess", "/peerup/p/chess/game/1"));
-        for other in [
-            "/peerup/p/chess2/game/1",
-            "/peerup/p/chess/game",
-            "/peerup/p/chess/game/1/2",
-            "/peerup/p/chess//1",
-        ] {
-            assert!(!none.allows_protocol("chess", other), "{other}");
-        }
-    }
-
-    #[test]
-    fn peers_are_seen_by_grant_and_their_addresses_only_with_both() {
-        let may = |peers: &[PeerGrant]| {
-            let grants = Grants {
-                peers: peers.to_vec(),
-                ..Grants::default()
-            };
-            (grants.allows_reading_peers(), grants.allows_peer_addresses())
-        };
-        assert_eq!(may(&[]), (false, false));
-        assert_eq!(may(&[PeerGrant::Read]), (true, false));
-        assert_eq!(may(&[PeerGrant::Addresses]), (false, false));
-        assert_eq!(may(&[PeerGrant::Read, PeerGrant::Addresses]), (true, true));
-    }
-
-    #[test]
-    fn one_run_can_be_given_sight_of_peers_on_top() {
-        let given = Grants {
-            peers: vec![PeerGrant::Read],
-            ..Grants::default()
-        };
-        assert!(Grants::default().extended_with(&given).allows_reading_peers());
-    }
-
-    proptest! {
-        #[test]
-        fn addresses_survive_a_round_trip(host in "[a-z0-9.-]{1,20}", first in any::<u16>(), last in any::<u16>()) {
-            let (first, last) = (first.min(last), first.max(last));
-            let text = format!("{host}:{first}-{last}");
-            let pattern = address(&text);
-            prop_assert_eq!(address(&pattern.to_string()), pattern);
-        }
-
-        #[test]
-        fn parsing_never_panics(text in ".{0,60}") {
-            let _ = text.parse::<AddressPattern>();
-            let _ = text.parse::<ProtocolPattern>();
-            let _ = address("localhost:80").matches(&text);
-        }
-    }
-}
+as_text!(ByteSize);
+as_text!(VariableName);

@@ -9,7 +9,10 @@ mod path;
 mod protocol;
 
 pub use error::{ErrorCode, Failure};
-pub use grant::{AddressPattern, GrantError, Grants, NameGrant, PeerGrant, ProtocolPattern, TcpGrants};
+pub use grant::{
+    AddressClass, AddressPattern, ByteSize, DirectoryAccess, DirectoryGrant, GrantError, Grants, NameGrant,
+    PeerGrant, ProtocolPattern, TcpGrants, UdpGrants, VariableName, may_lead_to,
+};
 pub use name::{NameError, PeerName, PluginName, RESERVED_SERVICE_NAMES, ServiceName};
 pub use path::{PathKind, PathPolicy, PathPolicyError, Transport};
 pub use protocol::{
