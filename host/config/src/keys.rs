@@ -71,6 +71,7 @@ pub(crate) const NODE: Shape = Map(&[
             ("enabled", Value),
             ("plugin", Value),
             ("allow", List),
+            ("authorized_keys", Value),
             (
                 "protocol",
                 Ignored("the protocol follows from the service's name"),
@@ -78,6 +79,7 @@ pub(crate) const NODE: Shape = Map(&[
         ])),
     ),
     ("names", Named(&Value)),
+    ("resolvers", List),
     (
         "plugins",
         Named(&Map(&[
@@ -101,8 +103,20 @@ pub(crate) const NODE: Shape = Map(&[
             ("settings", Free),
             (
                 "limits",
-                Map(&[("memory", Value), ("cpu", Value), ("instances", Value)]),
+                Map(&[
+                    ("memory", Value),
+                    ("cpu", Value),
+                    ("cpu_budget", Value),
+                    ("instances", Value),
+                    ("streams", Value),
+                    ("tunnels", Value),
+                    ("bandwidth", Value),
+                    ("log_rate", Value),
+                    ("drain", Value),
+                ]),
             ),
+            ("allow", List),
+            ("authorized_keys", Value),
         ])),
     ),
     (

@@ -16,6 +16,7 @@ mod load;
 mod node;
 mod patch;
 mod paths;
+mod plugins;
 mod position;
 mod raw;
 mod relay;
@@ -31,10 +32,11 @@ pub use load::{
     parse_relay,
 };
 pub use node::{
-    DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, PluginEntry,
-    PluginLimits, SecurityConfig, ServiceAccess, ServiceEntry, TunnelConfig, default_plugins,
+    DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,
+    ServiceAccess, ServiceEntry, TunnelConfig,
 };
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
+pub use plugins::{PluginEntry, PluginLimits, default_plugins};
 pub use relay::{Enrollment, RelayConfig, RelayResources};
 pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};
 pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};

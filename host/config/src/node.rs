@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use peerup_model::{Grants, PeerGrant, PeerName, PluginName, ServiceName};
+use peerup_model::{PeerName, PluginName, ServiceName};
 
 use crate::{
     listed::AllowedPeer,
     paths::{self, PathsConfig},
-    raw::{RawDiscovery, RawLimits, RawNode, RawPlugin, RawService},
+    plugins::{self, PluginEntry, bundled},
+    raw::{RawDiscovery, RawNode, RawService},
     values::{self, Reader, RelayAddress, at, check_host_port},
 };
 
@@ -25,12 +26,6 @@ const DEFAULT_LISTEN: [&str; 4] = [
 const DEFAULT_IDLE: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_WRITE: Duration = Duration::from_secs(3600);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(3);
-/// Most instances of one plugin: the engine's pool of slots is sized on this scale.
-const MAX_INSTANCES: u32 = 100_000;
-/// Least memory that a component can start with: one page of WebAssembly.
-const LEAST_MEMORY: u64 = 64 * 1024;
-/// Most memory of one instance: a 32-bit address space.
-const MAX_MEMORY: u64 = 4 << 30;
 
 /// Everything that one node is told by its operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +48,8 @@ pub struct NodeConfig {
     pub services: BTreeMap<ServiceName, ServiceEntry>,
     /// What the operator calls other peers.
     pub names: BTreeMap<PeerName, PeerId>,
+    /// The plugins that are asked for a name, in this order.
+    pub resolvers: Vec<PluginName>,
     /// The plugins with their rights. Holds the bundled ones even where the file says nothing.
     pub plugins: BTreeMap<PluginName, PluginEntry>,
     /// Time limits of tunnels.
@@ -101,39 +98,17 @@ pub struct ServiceEntry {
     pub plugin: PluginName,
     /// Who of the authorised peers may use it.
     pub access: ServiceAccess,
+    /// A further list of keys: only peers that stand there, too, may use it.
+    pub keys_file: Option<PathBuf>,
 }
 
-/// Who of the authorised peers may use a service.
+/// Who of the authorised peers may use a service or a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceAccess {
     /// All of them: the file has no `allow` list.
     Everyone,
     /// Only these; an empty list lets nobody in.
     Only(Vec<AllowedPeer>),
-}
-
-/// One plugin with its rights and limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginEntry {
-    /// Whether it is loaded.
-    pub enabled: bool,
-    /// What it may do. Empty for a plugin that the file names without grants.
-    pub grants: Grants,
-    /// Its own settings, checked by its own schema.
-    pub settings: serde_json::Map<String, serde_json::Value>,
-    /// What it may use up.
-    pub limits: PluginLimits,
-}
-
-/// What a plugin may use up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PluginLimits {
-    /// Bytes of linear memory of one instance.
-    pub memory: u64,
-    /// Processor time of one call between two waits.
-    pub cpu: Duration,
-    /// Instances alive at once.
-    pub instances: u32,
 }
 
 /// Time limits of tunnels.
@@ -161,7 +136,18 @@ impl NodeConfig {
         let Some(entry) = self.services.get(service).filter(|entry| entry.enabled) else {
             return false;
         };
-        match &entry.access {
+        self.covers(&entry.access, peer)
+    }
+
+    /// Returns whether the `allow` list of this plugin covers the peer. False for a plugin that is not there or is
+    /// off.
+    pub fn plugin_allows(&self, plugin: &PluginName, peer: &PeerId) -> bool {
+        let entry = self.plugins.get(plugin).filter(|entry| entry.enabled);
+        entry.is_some_and(|entry| self.covers(&entry.access, peer))
+    }
+
+    fn covers(&self, access: &ServiceAccess, peer: &PeerId) -> bool {
+        match access {
             ServiceAccess::Everyone => true,
             ServiceAccess::Only(allowed) => allowed.iter().any(|one| one.is(peer, &self.names)),
         }
@@ -176,16 +162,7 @@ impl ServiceEntry {
             enabled: true,
             plugin: bundled(DEFAULT_SERVICE_PLUGIN),
             access: ServiceAccess::Everyone,
-        }
-    }
-}
-
-impl Default for PluginLimits {
-    fn default() -> Self {
-        Self {
-            memory: 16 << 20,
-            cpu: Duration::from_secs(1),
-            instances: 256,
+            keys_file: None,
         }
     }
 }
@@ -207,60 +184,6 @@ impl Default for TunnelConfig {
             write_timeout: DEFAULT_WRITE,
         }
     }
-}
-
-fn bundled(name: &str) -> PluginName {
-    name.parse()
-        .expect("the names of bundled plugins are valid, as the tests load them all")
-}
-
-/// Returns the plugins that come with the binary, with the grants that they have where the file has no
-/// section for them.
-pub fn default_plugins() -> BTreeMap<PluginName, PluginEntry> {
-    let protocols = |ids: &[&str]| {
-        ids.iter()
-            .map(|id| {
-                id.parse()
-                    .expect("the default protocols are valid, as the tests load them all")
-            })
-            .collect()
-    };
-    let addresses = |patterns: &[&str]| {
-        patterns
-            .iter()
-            .map(|pattern| {
-                pattern
-                    .parse()
-                    .expect("the default addresses are valid, as the tests load them all")
-            })
-            .collect()
-    };
-    let mut proxy = Grants {
-        protocols: protocols(&["/peerup/*/1.0.0", "/peerup/ping/1.0.0"]),
-        ..Grants::default()
-    };
-    proxy.tcp.listen = addresses(&["127.0.0.1:*", "[::1]:*"]);
-    let ping = Grants {
-        protocols: protocols(&["/peerup/ping/1.0.0", "/pingpong/1.0.0"]),
-        ..Grants::default()
-    };
-    let traceroute = Grants {
-        protocols: protocols(&["/peerup/ping/1.0.0"]),
-        peers: vec![PeerGrant::Read, PeerGrant::Addresses],
-        ..Grants::default()
-    };
-    [("tcp-proxy", proxy), ("ping", ping), ("traceroute", traceroute)]
-        .into_iter()
-        .map(|(name, grants)| {
-            let entry = PluginEntry {
-                enabled: true,
-                grants,
-                settings: serde_json::Map::new(),
-                limits: PluginLimits::default(),
-            };
-            (bundled(name), entry)
-        })
-        .collect()
 }
 
 /// Resolves what the file says; everything wrong is in the reader afterwards.
@@ -286,7 +209,8 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
     let security = security_config(raw.security.unwrap_or_default(), reader);
     let names = names(raw.names.unwrap_or_default(), reader);
     let services = services(raw.services.unwrap_or_default(), &names, reader);
-    let plugins = plugins(raw.plugins.unwrap_or_default(), reader);
+    let plugins = plugins::resolve(raw.plugins.unwrap_or_default(), &names, reader);
+    let resolvers = plugins::resolvers(raw.resolvers, &plugins, reader);
     let paths = paths::resolve(raw.paths.unwrap_or_default(), &names, &plugins, reader);
     let tunnels = raw.tunnels.unwrap_or_default();
     let daemon = raw.daemon.unwrap_or_default();
@@ -300,6 +224,7 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
         security,
         services,
         names,
+        resolvers,
         plugins,
         tunnels: TunnelConfig {
             idle_timeout: reader.duration(at!["tunnels", "idle_timeout"], tunnels.idle_timeout, DEFAULT_IDLE),
@@ -419,78 +344,37 @@ fn service_entry(
         None => Some(bundled(DEFAULT_SERVICE_PLUGIN)),
         Some(plugin) => reader.take(at!["services", name, "plugin"], values::parsed(&plugin)),
     };
-    let access = match raw.allow {
-        None => ServiceAccess::Everyone,
-        Some(allow) => {
-            ServiceAccess::Only(reader.list(at!["services", name, "allow"], &allow, values::parsed))
-        }
-    };
-    warn_about_unknown_names(name, &access, names, reader);
+    let access = access(("services", name), raw.allow, names, reader);
+    let keys_file = reader.optional_file(at!["services", name, "authorized_keys"], raw.authorized_keys);
     Some(ServiceEntry {
         local_address,
         enabled: raw.enabled.unwrap_or(true),
         plugin: plugin?,
         access,
+        keys_file,
     })
 }
 
-fn warn_about_unknown_names(
-    service: &String,
-    access: &ServiceAccess,
+/// Reads the `allow` list of a service or a plugin.
+pub(crate) fn access(
+    (section, name): (&str, &String),
+    allow: Option<Vec<String>>,
     names: &BTreeMap<PeerName, PeerId>,
     reader: &mut Reader<'_>,
-) {
-    let ServiceAccess::Only(allowed) = access else {
-        return;
+) -> ServiceAccess {
+    let Some(allow) = allow else {
+        return ServiceAccess::Everyone;
     };
+    let here = at![section, name, "allow"];
+    let allowed: Vec<AllowedPeer> = reader.list(here, &allow, values::parsed);
     if allowed.is_empty() {
-        reader.warning(
-            at!["services", service, "allow"],
-            "the list is empty: nobody may use this service",
-        );
+        let what = section.trim_end_matches('s');
+        reader.warning(here, format!("the list is empty: nobody may use this {what}"));
     }
-    for one in allowed {
+    for one in &allowed {
         if let Some(name) = one.unknown_name(names) {
-            reader.warning(
-                at!["services", service, "allow"],
-                format!("{name} is not in names: this entry lets nobody in"),
-            );
+            reader.warning(here, format!("{name} is not in names: this entry lets nobody in"));
         }
     }
-}
-
-fn plugins(raw: BTreeMap<String, RawPlugin>, reader: &mut Reader<'_>) -> BTreeMap<PluginName, PluginEntry> {
-    let mut plugins = default_plugins();
-    for (name, plugin) in raw {
-        let key = reader.take(at!["plugins", &name], values::parsed::<PluginName>(&name));
-        let entry = PluginEntry {
-            enabled: plugin.enabled.unwrap_or(true),
-            grants: plugin.grants.unwrap_or_default(),
-            settings: plugin.settings.unwrap_or_default(),
-            limits: limits(&name, plugin.limits.unwrap_or_default(), reader),
-        };
-        plugins.extend(key.map(|key| (key, entry)));
-    }
-    plugins
-}
-
-fn limits(plugin: &String, raw: RawLimits, reader: &mut Reader<'_>) -> PluginLimits {
-    let default = PluginLimits::default();
-    let memory = raw.memory.and_then(|text| {
-        let found = values::size(&text).and_then(|bytes| match bytes {
-            LEAST_MEMORY..=MAX_MEMORY => Ok(bytes),
-            _ => Err(format!("{text:?} is not between 64KB and 4GB")),
-        });
-        reader.take(at!["plugins", plugin, "limits", "memory"], found)
-    });
-    PluginLimits {
-        memory: memory.unwrap_or(default.memory),
-        cpu: reader.duration(at!["plugins", plugin, "limits", "cpu"], raw.cpu, default.cpu),
-        instances: reader.count(
-            at!["plugins", plugin, "limits", "instances"],
-            raw.instances,
-            default.instances,
-            MAX_INSTANCES,
-        ),
-    }
+    ServiceAccess::Only(allowed)
 }

@@ -19,6 +19,7 @@ pub(crate) struct RawNode {
     pub(crate) security: Option<RawSecurity>,
     pub(crate) services: Option<BTreeMap<String, RawService>>,
     pub(crate) names: Option<BTreeMap<String, String>>,
+    pub(crate) resolvers: Option<Vec<String>>,
     pub(crate) plugins: Option<BTreeMap<String, RawPlugin>>,
     pub(crate) tunnels: Option<RawTunnels>,
     pub(crate) daemon: Option<RawDaemon>,
@@ -88,6 +89,7 @@ pub(crate) struct RawService {
     pub(crate) enabled: Option<bool>,
     pub(crate) plugin: Option<String>,
     pub(crate) allow: Option<Vec<String>>,
+    pub(crate) authorized_keys: Option<String>,
     #[serde(rename = "protocol")]
     _protocol: Option<IgnoredAny>,
 }
@@ -99,6 +101,8 @@ pub(crate) struct RawPlugin {
     pub(crate) grants: Option<Grants>,
     pub(crate) settings: Option<serde_json::Map<String, serde_json::Value>>,
     pub(crate) limits: Option<RawLimits>,
+    pub(crate) allow: Option<Vec<String>>,
+    pub(crate) authorized_keys: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,7 +110,13 @@ pub(crate) struct RawPlugin {
 pub(crate) struct RawLimits {
     pub(crate) memory: Option<String>,
     pub(crate) cpu: Option<String>,
+    pub(crate) cpu_budget: Option<String>,
     pub(crate) instances: Option<String>,
+    pub(crate) streams: Option<String>,
+    pub(crate) tunnels: Option<String>,
+    pub(crate) bandwidth: Option<String>,
+    pub(crate) log_rate: Option<String>,
+    pub(crate) drain: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -128,6 +128,11 @@ impl<'a> Reader<'a> {
         }
         self.folder.join(text)
     }
+
+    /// The same for a file that need not be named.
+    pub(crate) fn optional_file(&mut self, path: &[Step], text: Option<String>) -> Option<PathBuf> {
+        text.map(|text| self.file(path, Some(text), ""))
+    }
 }
 
 /// Reads a duration such as `10m`, `1h30m` or `0`.

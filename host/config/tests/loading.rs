@@ -195,7 +195,7 @@ fn unknown_keys_are_told_all_at_once_with_the_nearest() {
       line 5, column 5: services.web.local_adress: there is no such key; did you mean `local_address`?
       line 6, column 5: services.web.enabeld: there is no such key; did you mean `enabled`?
       line 10, column 13: plugins.tcp-proxy.grants.tcp.conect: there is no such key; did you mean `connect`?
-      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, plugins, tunnels, daemon, discovery, paths
+      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, resolvers, plugins, tunnels, daemon, discovery, paths
       line 12, column 8: relay: expected keys with values, found a list
       line 13, column 7: name: expected one value, found keys with values
     ");
@@ -538,5 +538,59 @@ proptest! {
         ]), 0..25,
     )) {
         peerup_config::fuzzing::config(parts.concat().as_bytes());
+    }
+}
+
+#[test]
+fn resolvers_are_plugins_of_the_config_and_in_its_order() {
+    let config =
+        |text: &str| parse_node(text, Path::new("/x/peerup.yaml")).map(|loaded| loaded.config.resolvers);
+    let names =
+        |text: &str| -> Vec<String> { config(text).unwrap().iter().map(ToString::to_string).collect() };
+    assert_eq!(names("version: 1\n"), ["names-local"]);
+    assert_eq!(names("version: 1\nresolvers: []\n"), Vec::<String>::new());
+    let both = "version: 1\nresolvers: [names-dns, names-local]\nplugins:\n  names-dns: {}\n";
+    assert_eq!(names(both), ["names-dns", "names-local"]);
+    for wrong in [
+        "[nobody]",
+        "[names-local, names-local]",
+        "[a, b, c, d, e, f, g, h, i]",
+        "[A_B]",
+    ] {
+        assert!(
+            config(&format!("version: 1\nresolvers: {wrong}\n")).is_err(),
+            "{wrong}"
+        );
+    }
+    let off = "version: 1\nresolvers: [ping, names-local]\nplugins:\n  ping: {enabled: false}\n";
+    assert_eq!(names(off), ["names-local"]);
+}
+
+#[test]
+fn a_plugin_has_its_own_callers_and_limits() {
+    let text = concat!(
+        "version: 1\nplugins:\n  files:\n    allow: []\n    authorized_keys: files_keys\n",
+        "    limits: {bandwidth: 1MB, log_rate: 5, streams: 7, tunnels: 8, cpu_budget: 3s, drain: 4s}\n",
+    );
+    let loaded = parse_node(text, Path::new("/x/peerup.yaml")).unwrap();
+    assert_eq!(loaded.warnings.len(), 1, "an empty list lets nobody in");
+    let config = loaded.config;
+    let files: peerup_model::PluginName = "files".parse().unwrap();
+    let entry = &config.plugins[&files];
+    assert_eq!(entry.keys_file.as_deref(), Some(Path::new("/x/files_keys")));
+    assert_eq!(
+        (entry.limits.bandwidth, entry.limits.log_rate),
+        (Some(1_000_000), 5)
+    );
+    assert_eq!((entry.limits.streams, entry.limits.tunnels), (7, 8));
+    assert_eq!(entry.limits.drain.as_secs(), 4);
+    let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+        .parse()
+        .unwrap();
+    assert!(!config.plugin_allows(&files, &peer));
+    assert!(config.plugin_allows(&"ping".parse().unwrap(), &peer));
+    for wrong in ["bandwidth: 1KB", "log_rate: 0", "tunnels: many"] {
+        let text = format!("version: 1\nplugins:\n  x: {{limits: {{{wrong}}}}}\n");
+        assert!(parse_node(&text, Path::new("/x/peerup.yaml")).is_err(), "{wrong}");
     }
 }
