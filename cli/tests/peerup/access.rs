@@ -135,3 +135,35 @@ fn an_entry_that_expires_ends_the_access() {
         .run(&["proxy", "home", "echo"])
         .fails(4, &["does not accept this identity"]);
 }
+
+/// Whether a ping gets an answer.
+fn answers(node: &Node) -> bool {
+    node.run(&["ping", "home", "-c", "1", "--timeout", "3s"]).code == 0
+}
+
+#[test]
+fn a_service_and_a_plugin_can_have_further_lists_of_their_own() {
+    let pair = Pair::start();
+    let (_proxy, address) = pair.laptop.proxy("home", "echo");
+    let mut open = Client::connect(&address);
+    assert!(open.echoes() && answers(&pair.laptop));
+
+    pair.home.edit(|text| {
+        text.replacen("  echo:\n", "  echo:\n    authorized_keys: echo_keys\n", 1)
+            .replacen("  ping:\n", "  ping:\n    allow: [phone]\n", 1)
+    });
+    pair.home.run(&["daemon", "reload"]).ok();
+    open.ended();
+    Client::connect(&address).ended();
+    eventually("the ping to be refused", || !answers(&pair.laptop));
+
+    pair.home
+        .write("echo_keys", &format!("{}\n", pair.laptop.peer_id()));
+    eventually("the service to be open again", || {
+        Client::connect(&address).echoes()
+    });
+    pair.home
+        .edit(|text| text.replace("allow: [phone]", "allow: [laptop]"));
+    pair.home.run(&["daemon", "reload"]).ok();
+    eventually("the ping to be answered again", || answers(&pair.laptop));
+}

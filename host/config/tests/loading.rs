@@ -580,7 +580,7 @@ fn a_plugin_has_its_own_callers_and_limits() {
     assert_eq!(entry.keys_file.as_deref(), Some(Path::new("/x/files_keys")));
     assert_eq!(
         (entry.limits.bandwidth, entry.limits.log_rate),
-        (Some(1_000_000), 5)
+        (Some(1 << 20), 5)
     );
     assert_eq!((entry.limits.streams, entry.limits.tunnels), (7, 8));
     assert_eq!(entry.limits.drain.as_secs(), 4);

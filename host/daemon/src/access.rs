@@ -51,7 +51,7 @@ pub(crate) enum Look {
 
 /// What tells one version of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     modified: SystemTime,
     length: u64,
     inode: u64,
@@ -227,7 +227,8 @@ impl Parts {
     }
 }
 
-fn stamp(path: &std::path::Path) -> Option<Stamp> {
+/// Returns what tells this version of a file from others; none where there is none.
+pub(crate) fn stamp(path: &std::path::Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok()?;
     Some(Stamp {
         modified: found.modified().ok()?,

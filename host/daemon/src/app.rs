@@ -17,8 +17,8 @@ use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::AccessControl, invites::Invites, names, plugins::PluginSet, proxies::Proxies,
-    services::ServiceTable,
+    access::AccessControl, extra_keys::ExtraKeys, invites::Invites, names, plugins::PluginSet,
+    proxies::Proxies, services::ServiceTable,
 };
 
 /// Everything that lives as long as the node.
@@ -27,6 +27,7 @@ pub(crate) struct App {
     pub(crate) identity: Keypair,
     pub(crate) node: Node,
     pub(crate) access: Arc<AccessControl>,
+    pub(crate) extra_keys: ExtraKeys,
     pub(crate) services: ServiceTable,
     pub(crate) plugins: PluginSet,
     pub(crate) proxies: Proxies,
@@ -57,10 +58,13 @@ pub(crate) struct Parts {
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let extra_keys = ExtraKeys::default();
+        extra_keys.look(&parts.config);
         Arc::new(Self {
             identity: parts.identity,
             node: parts.node,
             access: parts.access,
+            extra_keys,
             services: parts.services,
             plugins: parts.plugins,
             proxies: Proxies::default(),

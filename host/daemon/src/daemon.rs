@@ -338,6 +338,12 @@ async fn watch_keys(app: Arc<App>) {
             Err(error) => tracing::warn!(%error, "authorized_keys could not be looked at"),
         }
         let now = (app.access.policy().load(), app.config());
+        let (task_app, config) = (app.clone(), now.1.clone());
+        match app::blocking(move || Ok(task_app.extra_keys.look(&config))).await {
+            Ok(false) => {}
+            Ok(true) => review_until = Instant::now() + REVIEW_TIME,
+            Err(error) => tracing::warn!(%error, "lists of keys could not be looked at"),
+        }
         if !Arc::ptr_eq(&seen.0, &now.0) || !Arc::ptr_eq(&seen.1, &now.1) {
             seen = now;
             review_until = Instant::now() + REVIEW_TIME;

@@ -9,7 +9,7 @@ use std::{
 use libp2p_identity::PeerId;
 use peerup_config::{NodeConfig, PathQuery};
 use peerup_engine::{InboundRequest, PathRef, SpliceInfo};
-use peerup_model::{Grants, INVITE_PROTOCOL, PathKind, PathPolicy, ServiceName};
+use peerup_model::{Grants, INVITE_PROTOCOL, PathKind, PathPolicy, PluginName, ServiceName};
 use peerup_net::InboundStream;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -122,6 +122,10 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
                 inbound.stream.reset();
                 return Err("this peer is no member".to_owned().into());
             }
+            Some(plugin) if !may_call(app, &app.config(), &peer, plugin) => {
+                inbound.stream.reset();
+                return Err(format!("this peer may not use the plugin {plugin}").into());
+            }
             Some(plugin) => plugin.clone(),
             None => {
                 inbound.stream.reset();
@@ -157,7 +161,27 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
 }
 
 fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
-    app.config().service_allows(service, peer) && is_granted(app, peer, service)
+    listed_for(app, &app.config(), peer, service) && is_granted(app, peer, service)
+}
+
+/// Whether the service's own lists, and those of the plugin that serves it, cover the peer.
+fn listed_for(app: &App, config: &NodeConfig, peer: &PeerId, service: &ServiceName) -> bool {
+    let Some(entry) = config.services.get(service) else {
+        return false;
+    };
+    let now = jiff::Timestamp::now();
+    config.service_allows(service, peer)
+        && app.extra_keys.admits(entry.keys_file.as_deref(), peer, now)
+        && may_call(app, config, peer, &entry.plugin)
+}
+
+/// Whether the plugin's own lists cover the peer. A plugin that the config does not have is none that peers reach.
+fn may_call(app: &App, config: &NodeConfig, peer: &PeerId, plugin: &PluginName) -> bool {
+    let keys = config
+        .plugins
+        .get(plugin)
+        .and_then(|entry| entry.keys_file.as_deref());
+    config.plugin_allows(plugin, peer) && app.extra_keys.admits(keys, peer, jiff::Timestamp::now())
 }
 
 /// Whether `authorized_keys` lets the peer use the service.
@@ -200,7 +224,7 @@ fn kind_of(path: &PathRef) -> PathKind {
 fn lost_right(app: &App, config: &NodeConfig, tunnel: &SpliceInfo, peer: &PeerId) -> Option<String> {
     let service: ServiceName = tunnel.service.as_deref()?.parse().ok()?;
     let is_on = config.services.get(&service).is_some_and(|entry| entry.enabled);
-    let listed = !is_on || config.service_allows(&service, peer);
+    let listed = !is_on || listed_for(app, config, peer, &service);
     let allowed = listed && is_granted(app, peer, &service);
     (!allowed).then(|| format!("this peer may not use the service {service}"))
 }

@@ -11,6 +11,7 @@ mod describe;
 mod dispatch;
 mod doctor;
 mod endpoint;
+mod extra_keys;
 mod failure;
 mod forward;
 mod http;
@@ -22,6 +23,8 @@ mod pairing;
 mod path_rules;
 mod plugins;
 mod proxies;
+#[expect(dead_code, reason = "the chain of resolvers comes with them")]
+mod resolver_cache;
 mod services;
 mod status;
 mod why;
