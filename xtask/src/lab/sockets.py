@@ -21,8 +21,8 @@ Clients:
     hold-many HOST PORT COUNT   opens connections to an echo server until COUNT are open, says
                                 `open COUNT`, and holds them until its input ends
     churn SEED                  reads `to HOST PORT` or `pause` from its input; opens, uses and closes
-                                connections to an echo server there, and prints `failed UNIX_TIME WHY` for
-                                each that fails and `done COUNT` twice a second
+                                connections to an echo server there, and prints `failed BEGUN ENDED WHY`
+                                (Unix times) for each that fails and `done COUNT` twice a second
 """
 
 import hashlib
@@ -279,7 +279,7 @@ class Churn:
                 except OSError as error:
                     # It was sent elsewhere meanwhile, or told to pause: no failure of the tunnel.
                     if self.address == address:
-                        say("failed", f"{start:.2f}", error)
+                        say("failed", f"{start:.2f}", f"{time.time():.2f}", error)
                 else:
                     with self.lock:
                         self.done += 1

@@ -9,7 +9,8 @@ use crate::lab::stage::{HOME, Stage};
 
 /// A proxy lives this long before it is closed and opened anew.
 const PROXY_LIFE: Duration = Duration::from_secs(12);
-/// A failure of a tunnel that was begun this long after the last disturbance has no excuse.
+/// A failure of a tunnel that was begun this long after the last disturbance, and ended before the next one, has no
+/// excuse.
 pub(super) const EXCUSE: Duration = Duration::from_secs(15);
 
 /// The clients and the proxy that they go through.
@@ -73,10 +74,14 @@ impl Traffic {
     /// How many have failed, and those among them that have no excuse.
     pub(super) fn failures(&self, calms: &[Calm]) -> (usize, Vec<String>) {
         let told = self.clients.stdout();
-        let failures: Vec<(f64, &str)> = told.lines().filter_map(read_failure).collect();
-        let bad = failures.iter().filter(|(begun, _)| without_excuse(*begun, calms));
-        let bad =
-            bad.map(|(begun, why)| format!("a tunnel begun at {begun:.2} in calm weather failed: {why}"));
+        let failures: Vec<TunnelFailure<'_>> = told.lines().filter_map(TunnelFailure::read).collect();
+        let bad = failures.iter().filter(|failure| failure.is_without_excuse(calms));
+        let bad = bad.map(|failure| {
+            format!(
+                "a tunnel from {:.2} to {:.2} in calm weather failed: {}",
+                failure.begun, failure.ended, failure.why
+            )
+        });
         (failures.len(), bad.collect())
     }
 }
@@ -92,16 +97,31 @@ fn done(told: &str) -> u64 {
     counts.next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-fn read_failure(line: &str) -> Option<(f64, &str)> {
-    let (begun, why) = line.strip_prefix("failed ")?.split_once(' ')?;
-    Some((begun.parse().ok()?, why))
+/// One tunnel that failed, by the Unix clock.
+#[derive(Debug, PartialEq)]
+struct TunnelFailure<'a> {
+    begun: f64,
+    ended: f64,
+    why: &'a str,
 }
 
-fn without_excuse(begun: f64, calms: &[Calm]) -> bool {
-    let excused = EXCUSE.as_secs_f64();
-    calms
-        .iter()
-        .any(|calm| calm.from + excused < begun && begun < calm.until)
+impl<'a> TunnelFailure<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let mut parts = line.strip_prefix("failed ")?.splitn(3, ' ');
+        Some(Self {
+            begun: parts.next()?.parse().ok()?,
+            ended: parts.next()?.parse().ok()?,
+            why: parts.next()?,
+        })
+    }
+
+    /// Whether all of its life lay in calm weather, some time after the last disturbance.
+    fn is_without_excuse(&self, calms: &[Calm]) -> bool {
+        let excused = EXCUSE.as_secs_f64();
+        calms
+            .iter()
+            .any(|calm| calm.from + excused < self.begun && self.ended < calm.until)
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_excused_until_some_time_after_the_last_disturbance() {
+    fn a_failure_is_excused_until_some_time_after_the_last_disturbance_and_from_the_next_one_on() {
         let calms = [
             Calm {
                 from: 100.0,
@@ -120,24 +140,34 @@ mod tests {
                 until: 225.0,
             },
         ];
-        for (begun, bad) in [
-            (99.0, false),
-            (114.0, false),
-            (116.0, true),
-            (126.0, false),
-            (220.0, true),
+        for (begun, ended, bad) in [
+            (99.0, 120.0, false),
+            (114.0, 120.0, false),
+            (116.0, 120.0, true),
+            (116.0, 126.0, false),
+            (126.0, 127.0, false),
+            (220.0, 224.0, true),
         ] {
-            assert_eq!(without_excuse(begun, &calms), bad, "{begun}");
+            let failure = TunnelFailure {
+                begun,
+                ended,
+                why: "",
+            };
+            assert_eq!(failure.is_without_excuse(&calms), bad, "{failure:?}");
         }
     }
 
     #[test]
     fn the_clients_lines_are_read() {
         assert_eq!(
-            read_failure("failed 12.50 [Errno 111] refused"),
-            Some((12.5, "[Errno 111] refused"))
+            TunnelFailure::read("failed 12.50 13.25 [Errno 111] refused"),
+            Some(TunnelFailure {
+                begun: 12.5,
+                ended: 13.25,
+                why: "[Errno 111] refused"
+            })
         );
-        assert_eq!(read_failure("done 4"), None);
+        assert_eq!(TunnelFailure::read("done 4"), None);
         assert_eq!(done("done 3\nfailed 1 x\ndone 9\n"), 9);
         assert_eq!(done(""), 0);
     }
