@@ -30,6 +30,7 @@ pub(crate) struct App {
     pub(crate) extra_keys: ExtraKeys,
     pub(crate) services: ServiceTable,
     pub(crate) plugins: PluginSet,
+    pub(crate) resolvers: Resolvers,
     pub(crate) proxies: Proxies,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
@@ -67,6 +68,7 @@ impl App {
             extra_keys,
             services: parts.services,
             plugins: parts.plugins,
+            resolvers: Resolvers::default(),
             proxies: Proxies::default(),
             invites: Invites::default(),
             started: Instant::now(),
@@ -94,13 +96,18 @@ impl App {
         self.identity.public().to_peer_id()
     }
 
-    /// Finds out who a text stands for.
-    pub(crate) fn resolve(&self, text: &str) -> Result<(PeerId, names::Source), Failure> {
+    /// Finds out who a text stands for, without asking a plugin: for what changes rights.
+    pub(crate) fn resolve_own(&self, text: &str) -> Result<(PeerId, names::Source), Failure> {
+        names::resolve(&self.config(), &self.known_peers(), text)
+    }
+
+    /// The peers whose ids may be shortened.
+    pub(crate) fn known_peers(&self) -> BTreeSet<PeerId> {
         let config = self.config();
         let mut known: BTreeSet<PeerId> = self.access.members();
         known.extend(config.names.values());
         known.extend(config.relays.iter().map(|relay| relay.peer()));
-        names::resolve(&config, &known, text)
+        known
     }
 
     /// Returns what the operator calls a peer.

@@ -44,7 +44,7 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         )
         .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
     })?;
-    let (peer, _) = app.resolve(&request.peer)?;
+    let (peer, _) = resolvers::resolve(app, &request.peer).await?;
     if app.proxies.lock().len() >= MAX_PROXIES {
         return Err(Failure::new(
             ErrorCode::Conflict,

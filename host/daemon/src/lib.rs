@@ -23,8 +23,8 @@ mod pairing;
 mod path_rules;
 mod plugins;
 mod proxies;
-#[expect(dead_code, reason = "the chain of resolvers comes with them")]
 mod resolver_cache;
+mod resolvers;
 mod services;
 mod status;
 mod why;

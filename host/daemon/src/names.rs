@@ -1,10 +1,11 @@
-//! Who a name stands for: a whole peer id itself, else the `names:` map, then a unique prefix of an id.
+//! Who a name stands for without asking anybody: a whole peer id itself, else the `names:` map, then a unique prefix
+//! of an id. What a node that runs makes of a name is in `resolvers`.
 
 use std::collections::BTreeSet;
 
 use libp2p_identity::PeerId;
 use peerup_config::{AllowedPeer, NodeConfig, ServiceAccess};
-use peerup_model::{ErrorCode, Failure, PeerName};
+use peerup_model::{ErrorCode, Failure, PeerName, PluginName};
 
 /// The shortest prefix of a peer id that stands for it. Every Ed25519 id begins with the same eight
 /// characters, so in practice one needs a few more for it to be unique.
@@ -25,22 +26,33 @@ pub(crate) enum ChosenBy {
     Peer,
 }
 
+/// The plugin that answers from the `names:` map of the config.
+const LOCAL_NAMES: &str = "names-local";
+
 /// The tier that knew a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The `names:` map of the config.
-    Config,
+    /// The plugin that said so.
+    Plugin(PluginName),
     /// The text was a peer id, or the beginning of one that is known here.
     PeerId,
 }
 
 impl Source {
     /// Returns the tier's name in the API.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
-            Self::Config => "config",
+            Self::Plugin(name) => name.as_str(),
             Self::PeerId => "peer-id",
         }
+    }
+
+    fn local() -> Self {
+        Self::Plugin(
+            LOCAL_NAMES
+                .parse()
+                .expect("the plugin's name is a valid one, as the tests use it"),
+        )
     }
 }
 
@@ -53,18 +65,33 @@ pub fn resolve(
     known: &BTreeSet<PeerId>,
     text: &str,
 ) -> Result<(PeerId, Source), Failure> {
-    // Before the names, which have no case: whoever calls itself by another's id in lower case gets nothing by it.
-    if text.len() >= SHORTEST_ID
-        && let Ok(peer) = text.parse::<PeerId>()
-    {
+    if let Some(peer) = whole_id(text) {
         return Ok((peer, Source::PeerId));
     }
     let lower = text.to_ascii_lowercase();
     if let Ok(name) = lower.parse::<PeerName>()
         && let Some(peer) = config.names.get(&name)
     {
-        return Ok((*peer, Source::Config));
+        return Ok((*peer, Source::local()));
     }
+    by_prefix(config, known, text)
+}
+
+/// Returns the peer id where the text is a whole one. Asked before the names, which have no case: whoever calls itself
+/// by another's id in lower case gets nothing by it.
+pub(crate) fn whole_id(text: &str) -> Option<PeerId> {
+    (text.len() >= SHORTEST_ID).then(|| text.parse().ok()).flatten()
+}
+
+/// Finds the one known peer id that begins with the text.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(crate) fn by_prefix(
+    config: &NodeConfig,
+    known: &BTreeSet<PeerId>,
+    text: &str,
+) -> Result<(PeerId, Source), Failure> {
     let fits: Vec<PeerId> = if text.len() >= SHORTEST_PREFIX {
         known
             .iter()
@@ -154,7 +181,7 @@ mod tests {
     fn a_name_wins_over_everything_and_has_no_case() {
         let home = peer();
         let found = resolve(&config(&[("home", home)]), &BTreeSet::new(), "Home").unwrap();
-        assert_eq!(found, (home, Source::Config));
+        assert_eq!(found, (home, Source::local()));
     }
 
     #[test]
@@ -192,7 +219,7 @@ mod tests {
         // Two characters that decode to an empty hash are a name all the same.
         let eleven = peer();
         let found = resolve(&config(&[("11", eleven)]), &BTreeSet::new(), "11").unwrap();
-        assert_eq!(found, (eleven, Source::Config));
+        assert_eq!(found, (eleven, Source::local()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
 use peerup_net::{ConnSnapshot, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
 use peerup_trust::Role;
 
-use crate::{app::App, path_rules};
+use crate::{app::App, path_rules, resolvers};
 
 /// The host functions' way to the running node, which is made after the plugins are.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ impl Host for Network {
     ) -> BoxFuture<'a, Result<Duplex, HostError>> {
         Box::pin(async move {
             let app = self.app()?;
-            let (id, _) = app.resolve(peer).map_err(host_error)?;
+            let (id, _) = resolvers::resolve(&app, peer).await.map_err(host_error)?;
             tracing::debug!(%plugin, peer = %id, protocol, "opening a stream");
             let service = path_rules::service_of(protocol);
             let query = PathQuery {
@@ -131,7 +131,8 @@ impl Host for Network {
 
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>> {
         Box::pin(async move {
-            let (peer, source) = self.app()?.resolve(name).map_err(host_error)?;
+            let app = self.app()?;
+            let (peer, source) = resolvers::resolve(&app, name).await.map_err(host_error)?;
             Ok((peer, source.as_str().to_owned()))
         })
     }
@@ -139,7 +140,7 @@ impl Host for Network {
     fn describe<'a>(&'a self, peer: &'a str) -> BoxFuture<'a, Result<PeerDetails, HostError>> {
         Box::pin(async move {
             let app = self.app()?;
-            let (id, _) = app.resolve(peer).map_err(host_error)?;
+            let (id, _) = resolvers::resolve(&app, peer).await.map_err(host_error)?;
             details(&app, &snapshot(&app).await?, &id).ok_or_else(|| {
                 HostError::NotFound(format!(
                     "{} is neither a member nor a relay of this node",

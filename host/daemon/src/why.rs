@@ -16,7 +16,7 @@ const ANSWERED_WITHIN_SECONDS: u64 = 30;
 
 /// Explains the path to a peer.
 pub(crate) async fn why(app: &App, name: &str) -> Result<WhyInfo, Failure> {
-    let (peer, _) = app.resolve(name)?;
+    let (peer, _) = resolvers::resolve(app, name).await?;
     if peer == app.peer_id() {
         return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
     }

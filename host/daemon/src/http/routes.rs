@@ -194,7 +194,7 @@ pub(super) async fn deauthorize(
     format: Format,
     Path(peer): Path<String>,
 ) -> Answer {
-    let (peer, _) = app.resolve(&peer)?;
+    let (peer, _) = app.resolve_own(&peer)?;
     let removed = app.edit_access(move |access| access.remove(&peer)).await?;
     if removed.is_none() {
         return Err(Failure::new(
@@ -249,7 +249,7 @@ pub(super) async fn resolve(
     format: Format,
     JsonBody(request): JsonBody<ResolveRequest>,
 ) -> Answer {
-    let (peer, source) = app.resolve(&request.name)?;
+    let (peer, source) = resolvers::resolve(&app, &request.name).await?;
     Ok(format.answer(ResolveAnswer {
         name: request.name,
         peer_id: peer.to_base58(),

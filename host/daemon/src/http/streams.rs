@@ -62,7 +62,7 @@ pub(super) async fn traceroute(
 
 /// Finds out who a text stands for; this node itself is refused.
 fn another(app: &App, peer: &str) -> Result<PeerId, Failure> {
-    let (peer, _) = app.resolve(peer)?;
+    let (peer, _) = resolvers::resolve(app, peer).await?;
     if peer == app.peer_id() {
         return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
     }
