@@ -15,6 +15,8 @@ const PLUGINS: &[(&str, &str)] = &[
     ("tcp-proxy", "tcp-proxy"),
     ("ping", "ping"),
     ("traceroute", "traceroute"),
+    ("names-local", "names-local"),
+    ("names-dns", "names-dns"),
 ];
 /// The same for the feature `test-guests`.
 const TEST_GUESTS: &[(&str, &str)] = &[("hostile", "test-guests/hostile"), ("sync", "test-guests/sync")];
