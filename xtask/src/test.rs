@@ -85,6 +85,8 @@ fn check_guest_workspace(steps: &mut Steps, folder: &str) -> Result<()> {
             "peerup-plugin-ping",
             "--package",
             "peerup-plugin-traceroute",
+            "--package",
+            "peerup-plugin-names-dns",
             "--target-dir",
             &target.to_string_lossy(),
         ])

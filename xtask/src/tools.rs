@@ -9,7 +9,7 @@ use peerup_testkit::run;
 use crate::workspace::{self, WASM_TARGET};
 
 /// A program, where it is looked for beside PATH, and the Debian package that brings it.
-const SYSTEM_TOOLS: [(&str, &str); 9] = [
+const SYSTEM_TOOLS: [(&str, &str); 10] = [
     ("ping", "iputils-ping"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
@@ -18,6 +18,7 @@ const SYSTEM_TOOLS: [(&str, &str); 9] = [
     ("ssh", "openssh-client"),
     ("curl", "curl"),
     ("iperf3", "iperf3"),
+    ("dnsmasq", "dnsmasq-base"),
     ("python3", "python3"),
 ];
 

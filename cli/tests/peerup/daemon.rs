@@ -180,7 +180,7 @@ fn edits_through_the_daemon_stand_in_the_files() {
     node.run(&["relay", "add", &relay]).ok();
     assert_eq!(
         node.run(&["resolve", "phone", "--json"]).json()["source"],
-        "config"
+        "names-local"
     );
     node.stop();
     assert_eq!(node.run(&["service", "list", "--json"]).json()[0]["name"], "web");

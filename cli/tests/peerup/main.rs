@@ -15,6 +15,7 @@ mod doctor;
 mod ending;
 mod files;
 mod json;
+mod names;
 mod pairing;
 mod paths;
 mod relay;

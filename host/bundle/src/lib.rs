@@ -29,6 +29,8 @@ pub const BUNDLED: &[Bundled] = &[
     bundled!("tcp-proxy", "tcp-proxy"),
     bundled!("ping", "ping"),
     bundled!("traceroute", "traceroute"),
+    bundled!("names-local", "names-local"),
+    bundled!("names-dns", "names-dns"),
 ];
 
 /// Plugins that misbehave on request.

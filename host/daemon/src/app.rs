@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::AccessControl, extra_keys::ExtraKeys, invites::Invites, names, plugins::PluginSet,
-    proxies::Proxies, services::ServiceTable,
+    proxies::Proxies, resolvers::Resolvers, services::ServiceTable,
 };
 
 /// Everything that lives as long as the node.

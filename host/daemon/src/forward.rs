@@ -10,7 +10,7 @@ use peerup_model::{ErrorCode, Failure, Grants, PathPolicy, ServiceName, TcpGrant
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, network::open_failure, path_rules, proxies::Proxy};
+use crate::{app::App, network::open_failure, path_rules, proxies::Proxy, resolvers};
 
 /// Proxies that one daemon runs at once.
 const MAX_PROXIES: usize = 256;

@@ -9,7 +9,7 @@ use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy};
 use peerup_net::{AttemptKind, AttemptReport, ConnSnapshot, NOT_ADMITTED, PeerReport, RelaySnapshot};
 use peerup_paths::{PathNat, Refusal, RelaySituation, Situation};
 
-use crate::{app::App, status};
+use crate::{app::App, resolvers, status};
 
 /// A connection counts as one while it has answered within this many seconds.
 const ANSWERED_WITHIN_SECONDS: u64 = 30;

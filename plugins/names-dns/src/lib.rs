@@ -55,9 +55,15 @@ impl Resolver for NamesDns {
                 ttl: Some(Duration::from_secs(ttl.into())),
             })),
             Reply::Is(Verdict::Unknown) => Ok(None),
-            Reply::Is(Verdict::Wrong(why)) => Err(Error::refused(format!("{server} on _peerup.{host}: {why}"))),
-            Reply::Truncated => Err(Error::refused(format!("{server} cuts its answer off over TCP too"))),
-            Reply::Foreign => Err(Error::refused(format!("{server} answers something else over TCP"))),
+            Reply::Is(Verdict::Wrong(why)) => {
+                Err(Error::refused(format!("{server} on _peerup.{host}: {why}")))
+            }
+            Reply::Truncated => Err(Error::refused(format!(
+                "{server} cuts its answer off over TCP too"
+            ))),
+            Reply::Foreign => Err(Error::refused(format!(
+                "{server} answers something else over TCP"
+            ))),
         }
     }
 }
@@ -84,7 +90,9 @@ async fn ask(server: &str, question: &[u8]) -> Result<Reply, Error> {
             outcome => return outcome,
         }
     }
-    Err(Error::timed_out(format!("the DNS server {server} does not answer")))
+    Err(Error::timed_out(format!(
+        "the DNS server {server} does not answer"
+    )))
 }
 
 async fn ask_over_tcp(server: &str, question: &[u8]) -> Result<Reply, Error> {
@@ -109,7 +117,9 @@ async fn ask_over_tcp(server: &str, question: &[u8]) -> Result<Reply, Error> {
                 break;
             }
         }
-        Err(Error::refused(format!("the answer of {server} over TCP does not end")))
+        Err(Error::refused(format!(
+            "the answer of {server} over TCP does not end"
+        )))
     };
     time::timeout(PATIENCE, exchange).await
 }
@@ -140,8 +150,14 @@ mod tests {
     #[test]
     fn names_without_a_dot_need_a_domain() {
         assert_eq!(full_name("home", None), None);
-        assert_eq!(full_name("home", Some("example.org.")).as_deref(), Some("home.example.org"));
-        assert_eq!(full_name("home.lan", Some("example.org")).as_deref(), Some("home.lan"));
+        assert_eq!(
+            full_name("home", Some("example.org.")).as_deref(),
+            Some("home.example.org")
+        );
+        assert_eq!(
+            full_name("home.lan", Some("example.org")).as_deref(),
+            Some("home.lan")
+        );
     }
 
     #[test]

@@ -85,7 +85,11 @@ fn verdict(answer: &Message) -> Verdict {
     // Behind an alias the record has another name; the server followed it.
     for record in &answer.answers {
         let RData::TXT(txt) = &record.data else { continue };
-        let text: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
+        let text: Vec<u8> = txt
+            .txt_data
+            .iter()
+            .flat_map(|part| part.iter().copied())
+            .collect();
         let Some(id) = peer_of(&text) else { continue };
         match &mut found {
             Some((known, _)) if *known != id => {
@@ -122,7 +126,9 @@ mod tests {
         let query = asked.queries[0].clone();
         for (text, ttl) in records {
             let data = RData::TXT(TXT::new(vec![(*text).to_owned()]));
-            answer.answers.push(Record::from_rdata(query.name().clone(), *ttl, data));
+            answer
+                .answers
+                .push(Record::from_rdata(query.name().clone(), *ttl, data));
         }
         answer.add_query(query);
         answer
@@ -136,7 +142,10 @@ mod tests {
     fn a_record_names_a_peer_for_its_time() {
         let question = question("home.example.org").unwrap();
         let text = format!("peer={PEER_A}");
-        let reply = read_answer(&answer(&question, &[("v=spf1 -all", 9), (&text, 60), (&text, 30)]), &question);
+        let reply = read_answer(
+            &answer(&question, &[("v=spf1 -all", 9), (&text, 60), (&text, 30)]),
+            &question,
+        );
         let id = PEER_A.to_owned();
         assert_eq!(reply, Reply::Is(Verdict::Peer { id, ttl: 30 }));
     }
@@ -144,7 +153,12 @@ mod tests {
     #[test]
     fn no_record_of_this_kind_and_no_such_name_are_unknown() {
         let question = question("home.example.org").unwrap();
-        for records in [&[][..], &[("hello", 60)], &[("peer=../../etc", 60)], &[("peer=", 1)]] {
+        for records in [
+            &[][..],
+            &[("hello", 60)],
+            &[("peer=../../etc", 60)],
+            &[("peer=", 1)],
+        ] {
             let reply = read_answer(&answer(&question, records), &question);
             assert_eq!(reply, Reply::Is(Verdict::Unknown));
         }
@@ -179,7 +193,9 @@ mod tests {
         let mut no_answer = honest.clone();
         no_answer.metadata.message_type = MessageType::Query;
         let mut other_name = honest.clone();
-        other_name.queries = Message::from_vec(&super::question("evil.example.org").unwrap()).unwrap().queries;
+        other_name.queries = Message::from_vec(&super::question("evil.example.org").unwrap())
+            .unwrap()
+            .queries;
         for forged in [other_id, no_answer, other_name] {
             assert_eq!(read_answer(&forged, &question), Reply::Foreign);
         }

@@ -21,7 +21,7 @@ use crate::{
     describe::{self, read_auth_request},
     forward,
     names::ChosenBy,
-    pairing, status, why,
+    pairing, resolvers, status, why,
 };
 
 /// How long a client may take to send a request's body.

@@ -22,7 +22,7 @@ use super::{
     answer::{Format, LINES_IN_FLIGHT, Refusal},
     routes::{self, JsonBody},
 };
-use crate::{app::App, forward, plugin_failure};
+use crate::{app::App, forward, plugin_failure, resolvers};
 
 /// The most pings that one request may ask for; 0 asks for no end.
 const MAX_PINGS: u64 = 1_000_000;
@@ -39,7 +39,7 @@ pub(super) async fn ping(
         )
         .into());
     }
-    let peer = another(&app, &request.peer)?;
+    let peer = another(&app, &request.peer).await?;
     let arguments = serde_json::json!({
         "peer": peer.to_base58(), "count": request.count, "interval_ms": request.interval_ms,
         "timeout_ms": request.timeout_ms, "until_direct": request.until_direct,
@@ -55,13 +55,13 @@ pub(super) async fn traceroute(
     if request.timeout_ms == 0 {
         return Err(Failure::new(ErrorCode::Invalid, "a time-out above zero is needed").into());
     }
-    let peer = another(&app, &request.peer)?;
+    let peer = another(&app, &request.peer).await?;
     let arguments = serde_json::json!({ "peer": peer.to_base58(), "timeout_ms": request.timeout_ms });
     run_command(&app, "traceroute", "traceroute", arguments, format).await
 }
 
 /// Finds out who a text stands for; this node itself is refused.
-fn another(app: &App, peer: &str) -> Result<PeerId, Failure> {
+async fn another(app: &App, peer: &str) -> Result<PeerId, Failure> {
     let (peer, _) = resolvers::resolve(app, peer).await?;
     if peer == app.peer_id() {
         return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
