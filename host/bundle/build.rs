@@ -17,7 +17,7 @@ const PLUGINS: &[(&str, &str)] = &[
     ("traceroute", "traceroute"),
 ];
 /// The same for the feature `test-guests`.
-const TEST_GUESTS: &[(&str, &str)] = &[("hostile", "test-guests/hostile")];
+const TEST_GUESTS: &[(&str, &str)] = &[("hostile", "test-guests/hostile"), ("sync", "test-guests/sync")];
 /// What the plugins are made of besides their own folders, from the root of the repository. Single paths,
 /// because a build folder that somebody has among them is no reason to run again.
 const SOURCES: &[&str] = &[

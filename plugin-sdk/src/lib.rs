@@ -1,8 +1,9 @@
 //! What a peerup plugin is written with.
 //!
 //! A plugin is a WebAssembly component that the host runs in a sandbox with exactly the rights that the
-//! operator granted. It implements [`Inbound`] (a peer opened a stream), [`Command`] (a word on the command
-//! line) or both, and names them in [`register!`].
+//! operator granted. It implements any of [`Inbound`] (a peer opened a stream), [`Command`] (a word on the command
+//! line), [`Service`] (runs as long as the plugin is enabled) and [`Resolver`] (knows who names stand for), and
+//! names them in [`register!`].
 //!
 //! ```no_run
 //! use peerup_plugin_sdk::{Duplex, Error, Inbound, Request, join, tcp};
@@ -31,22 +32,30 @@
 pub mod bindings;
 mod duplex;
 mod error;
+pub mod events;
+pub mod life;
 pub mod log;
+pub mod name_list;
 pub mod names;
 pub mod output;
 mod peer;
 pub mod peers;
 mod plugin;
 pub mod settings;
+pub mod store;
 pub mod streams;
 mod task;
 pub mod tcp;
 pub mod time;
+pub mod udp;
 
 pub use duplex::{Duplex, Incoming, Joined, Outgoing, copy, join};
 pub use error::Error;
 pub use peer::{Path, PathPolicy, Peer, Transport};
 #[doc(hidden)]
 pub use plugin::Registered;
-pub use plugin::{Arguments, Command, Inbound, Request, Service};
+pub use plugin::{
+    Answer, Arguments, Command, Fact, Inbound, Question, Request, Resolved, Resolver, Service,
+    ServiceBinding, TaskCommand,
+};
 pub use task::{Task, spawn};

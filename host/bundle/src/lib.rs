@@ -33,4 +33,7 @@ pub const BUNDLED: &[Bundled] = &[
 
 /// Plugins that misbehave on request.
 #[cfg(feature = "test-guests")]
-pub const TEST_GUESTS: &[Bundled] = &[bundled!("hostile", "test-guests/hostile")];
+pub const TEST_GUESTS: &[Bundled] = &[
+    bundled!("hostile", "test-guests/hostile"),
+    bundled!("sync", "test-guests/sync"),
+];

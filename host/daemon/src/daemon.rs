@@ -223,6 +223,8 @@ async fn assemble(
         cache_dir: Some(plugins::cache_dir(&config, folder)),
         tunnel_idle: config.tunnels.idle_timeout,
         tunnel_write: config.tunnels.write_timeout,
+        data_dir: Some(folder.join(plugins::DATA_FOLDER)),
+        forbidden_paths: plugins::forbidden_paths(&options.config, &config, folder),
         ..EngineConfig::default()
     })
     .map_err(|error| {

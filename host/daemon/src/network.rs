@@ -1,22 +1,42 @@
 //! The host functions: what a plugin asks of the network, joined to the running node, with errors that name
 //! peers as the operator does.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::SystemTime,
+};
 
 use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_config::PathQuery;
-use peerup_engine::{ConnectionDetails, Duplex, Host, HostError, PathRef, PeerDetails, PeerRef, PeerRole};
+use peerup_engine::{
+    ConnectionDetails, Duplex, Host, HostError, PathRef, PeerDetails, PeerEvent, PeerEventKind, PeerRef,
+    PeerRole,
+};
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
-use peerup_net::{ConnSnapshot, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
+use peerup_net::{ConnSnapshot, NodeEvent, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
 use peerup_trust::Role;
+use tokio::sync::broadcast;
 
 use crate::{app::App, path_rules};
 
+/// Events that wait for a slow plugin; the contract promises so many.
+const EVENT_QUEUE: usize = 256;
+
 /// The host functions' way to the running node, which is made after the plugins are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Network {
     app: OnceLock<Weak<App>>,
+    events: broadcast::Sender<PeerEvent>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            app: OnceLock::new(),
+            events: broadcast::Sender::new(EVENT_QUEUE),
+        }
+    }
 }
 
 /// Makes the duplex that a plugin gets out of a stream to a peer.
@@ -91,10 +111,65 @@ async fn snapshot(app: &App) -> Result<NodeSnapshot, HostError> {
     taken.map_err(|error| HostError::Closed(error.to_string()))
 }
 
+/// Tells plugins what happens to the peers that they may know of, until the node ends.
+async fn tell_events(
+    mut events: broadcast::Receiver<NodeEvent>,
+    app: Weak<App>,
+    told: broadcast::Sender<PeerEvent>,
+) {
+    loop {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            // What was missed here is missed there: whoever has to know how things stand asks for it.
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let Some(app) = app.upgrade() else { return };
+        if told.receiver_count() == 0 {
+            continue;
+        }
+        if let Some(event) = peer_event(&app, &event) {
+            // Nobody may have stayed to hear it.
+            let _ = told.send(event);
+        }
+    }
+}
+
+/// Returns an event of the node as plugins see it; none for what is about no peer, or about one that is only pairing.
+fn peer_event(app: &App, event: &NodeEvent) -> Option<PeerEvent> {
+    let (kind, peer, path) = match event {
+        NodeEvent::PeerConnected { peer, path } => (PeerEventKind::Connected, peer, Some(*path)),
+        NodeEvent::PeerDisconnected { peer } => (PeerEventKind::Disconnected, peer, None),
+        NodeEvent::PathChanged { peer, path } => (PeerEventKind::PathChanged, peer, Some(*path)),
+        _ => return None,
+    };
+    match app.access.policy().load().role(peer, jiff::Timestamp::now()) {
+        Some(Role::Pairing) => return None,
+        // One that just lost its right is disconnected because of that, and was known until now.
+        None if kind != PeerEventKind::Disconnected => return None,
+        _ => {}
+    }
+    Some(PeerEvent {
+        kind,
+        peer: peer_ref(app, peer),
+        path: path.map(|path| path_ref(app, path)),
+        at: SystemTime::now(),
+    })
+}
+
 impl Network {
     /// Joins the host functions to the running node. Called once, by the composition root.
     pub(crate) fn connect(&self, app: &Arc<App>) {
         let _ = self.app.set(Arc::downgrade(app));
+        let told = tell_events(app.node.events(), Arc::downgrade(app), self.events.clone());
+        let shutdown = app.shutdown.clone();
+        app.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => {}
+                () = told => {}
+            }
+        });
     }
 
     fn app(&self) -> Result<Arc<App>, HostError> {
@@ -158,6 +233,22 @@ impl Host for Network {
                 .filter_map(|known| details(&app, &snapshot, &known.peer))
                 .collect())
         })
+    }
+
+    fn subscribe(&self) -> Result<broadcast::Receiver<PeerEvent>, HostError> {
+        self.app()?;
+        Ok(self.events.subscribe())
+    }
+
+    fn find_name(&self, name: &str) -> Result<Option<PeerId>, HostError> {
+        let config = self.app()?.config();
+        Ok(config.names.get(name).copied())
+    }
+
+    fn names(&self) -> Result<Vec<(String, PeerId)>, HostError> {
+        let config = self.app()?.config();
+        let names = config.names.iter();
+        Ok(names.map(|(name, peer)| (name.to_string(), *peer)).collect())
     }
 }
 

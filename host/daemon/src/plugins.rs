@@ -1,6 +1,10 @@
 //! The plugins of this node: loaded from the bundle with the grants of the config.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use peerup_api::{PluginCommandInfo, PluginInfo};
 use peerup_config::{NodeConfig, PluginEntry};
@@ -113,7 +117,7 @@ impl PluginSet {
     /// Returns which plugin serves which protocol besides services: what its manifest names and its grants cover.
     pub(crate) fn protocols(&self) -> BTreeMap<String, PluginName> {
         let mut protocols = BTreeMap::new();
-        for (name, plugin) in self.active.iter().filter(|(_, plugin)| plugin.exports().inbound) {
+        for (name, plugin) in self.active.iter().filter(|(_, plugin)| plugin.exports().serves()) {
             // A pattern stands for services, which have routes of their own.
             let named = plugin
                 .manifest()
@@ -133,6 +137,9 @@ impl PluginSet {
     pub(crate) fn set_config(&self, config: &NodeConfig) {
         for (name, plugin) in &self.active {
             if let Some(entry) = config.plugins.get(name) {
+                if let Err(error) = plugin.check_grants(&entry.grants) {
+                    tracing::error!(plugin = %name, %error, "its new instances will not start");
+                }
                 plugin.set_grants(entry.grants.clone());
                 plugin.set_settings(serde_json::Value::Object(entry.settings.clone()).to_string());
             }
@@ -214,9 +221,24 @@ fn describe_manifest(name: &PluginName, manifest: Option<&Manifest>) -> PluginIn
     }
 }
 
+/// Where the stores of plugins are kept, beside the config.
+pub(crate) const DATA_FOLDER: &str = "plugin-data";
+
+/// Returns what no granted directory may hold: the daemon's config, keys and socket, and the compiled plugins, which
+/// run as they are read.
+pub(crate) fn forbidden_paths(path: &Path, config: &NodeConfig, folder: &Path) -> Vec<PathBuf> {
+    vec![
+        path.to_owned(),
+        config.key_file.clone(),
+        config.security.authorized_keys_file.clone(),
+        folder.join(peerup_api::SOCKET_FILE),
+        cache_dir(config, folder),
+    ]
+}
+
 /// Returns where compiled plugins are kept: the config's choice, else the user's cache folder, else beside
 /// the config.
-pub(crate) fn cache_dir(config: &NodeConfig, folder: &std::path::Path) -> PathBuf {
+pub(crate) fn cache_dir(config: &NodeConfig, folder: &Path) -> PathBuf {
     if let Some(chosen) = &config.daemon.cache_dir {
         return chosen.clone();
     }

@@ -202,9 +202,14 @@ mod tests {
         while let Ok(event) = events.try_recv() {
             kinds.push(event.what);
         }
-        let used = kinds.iter().filter(|kind| matches!(kind, AuditKind::GrantUsed { .. }));
+        let used = kinds
+            .iter()
+            .filter(|kind| matches!(kind, AuditKind::GrantUsed { .. }));
         assert_eq!(used.count(), 2);
-        let denied = kinds.iter().filter(|kind| matches!(kind, AuditKind::Denied { .. })).count();
+        let denied = kinds
+            .iter()
+            .filter(|kind| matches!(kind, AuditKind::Denied { .. }))
+            .count();
         assert!((50..60).contains(&denied), "{denied}");
         assert_eq!(dropped.load(Ordering::Relaxed), 0);
     }

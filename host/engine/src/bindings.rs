@@ -11,16 +11,18 @@
 )]
 
 wasmtime::component::bindgen!({
-    path: "../../wit/0.1.0",
+    path: "../../wit/0.1.1",
     world: "host-side",
     imports: {
-        "peerup:plugin/streams@0.1.0.[method]duplex.receive": store | trappable,
-        "peerup:plugin/streams@0.1.0.[method]duplex.send": store | trappable,
+        "peerup:plugin/streams@0.1.1.[method]duplex.receive": store | trappable,
+        "peerup:plugin/streams@0.1.1.[method]duplex.send": store | trappable,
         default: trappable,
     },
     exports: { default: async | store },
     with: {
         "peerup:plugin/streams.duplex": crate::handles::DuplexHandle,
         "peerup:plugin/tcp.listener": crate::handles::ListenerHandle,
+        "peerup:plugin/events.subscription": crate::handles::SubscriptionHandle,
+        "peerup:plugin/udp.socket": crate::handles::SocketHandle,
     },
 });

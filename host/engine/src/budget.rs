@@ -32,7 +32,11 @@ impl Bucket {
         self.level -= amount;
         // A wait of a year is as good as any longer one.
         let year = Duration::from_secs(365 * 24 * 3600);
-        (self.level < 0.0).then(|| Duration::try_from_secs_f64(-self.level / self.rate).unwrap_or(year).min(year))
+        (self.level < 0.0).then(|| {
+            Duration::try_from_secs_f64(-self.level / self.rate)
+                .unwrap_or(year)
+                .min(year)
+        })
     }
 
     /// Uses an amount if it is there.
@@ -46,7 +50,9 @@ impl Bucket {
     }
 
     fn refill(&mut self, now: Instant) {
-        let passed = self.filled.map_or(Duration::ZERO, |filled| now.saturating_duration_since(filled));
+        let passed = self
+            .filled
+            .map_or(Duration::ZERO, |filled| now.saturating_duration_since(filled));
         self.level = (self.level + passed.as_secs_f64() * self.rate).min(self.burst);
         self.filled = Some(self.filled.map_or(now, |filled| filled.max(now)));
     }

@@ -13,9 +13,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit::RunKind,
+    capability::output,
     error::PluginError,
     event::CommandEvent,
-    instance::{Call, Instance, Purpose},
+    instance::{Call, Instance, Patience, Purpose, Reply},
     state::Inner,
     tunnels::TunnelGroup,
 };
@@ -42,13 +44,15 @@ impl CommandRun {
         let cancel = CancellationToken::new();
         let returned = Arc::new(AtomicBool::new(false));
         let tunnels = plugin.splices.group();
+        let (run_kind, call) = match plugin.command.is_some() {
+            true => (RunKind::Command, Call::Command(name.to_owned(), arguments)),
+            false => (RunKind::Task, Call::Task(name.to_owned(), arguments)),
+        };
         let purpose = Purpose {
-            access: plugin.access(extra),
-            service: None,
             group: Some(tunnels.clone()),
             output: Some(sender),
+            ..Purpose::plain(plugin.access(extra, run_kind))
         };
-        let call = Call::Command(name.to_owned(), arguments);
         let (inner, cancelled, ended) = (plugin.clone(), cancel.clone(), returned.clone());
         let stopped = plugin.stopped.clone();
         plugin.tasks.spawn(async move {
@@ -113,6 +117,15 @@ impl Drop for CommandRun {
 }
 
 async fn run(plugin: &Arc<Inner>, purpose: Purpose, call: Call) -> Result<(), PluginError> {
+    let sender = purpose.output.clone();
     let instance = Instance::start(plugin, purpose, false).await?;
-    instance.call(call, None).await
+    let reply = instance.call(call, Patience::Endless).await?;
+    let (Reply::Events(events), Some(sender)) = (reply, sender) else {
+        return Ok(());
+    };
+    for event in events {
+        let told = output::emit(Some(sender.clone()), &event.text, &event.json).await;
+        told.map_err(PluginError::Guest)?;
+    }
+    Ok(())
 }

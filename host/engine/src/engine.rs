@@ -4,41 +4,46 @@ use std::{
     borrow::Cow,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime::{
     Config, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::{Component, Linker},
+    component::{Component, InstancePre, Linker},
 };
 use wasmtime_wasi::{cli::WasiCliView, filesystem::WasiFilesystemView, random::WasiRandomView};
 
 use crate::{
+    audit::{AuditEvent, Auditor},
     bindings::{
-        exports::peerup::plugin::{command, inbound},
+        exports::peerup::plugin::{answer, command, inbound, resolver, service, task},
         peerup::plugin as contract,
     },
+    budget::Bucket,
     cache::Cache,
+    directories,
     error::{EngineError, LoadError},
     guest_log::GuestLog,
     host::Host,
-    limits::{Limits, MAX_TABLE_ELEMENTS},
+    limits::{CpuMeter, Limits, MAX_TABLE_ELEMENTS},
+    lookup::AddressLookup,
     plugin::{Plugin, PluginSpec, is_json_object},
+    preflight::{self, CONTRACT_VERSION, SERVED_VERSIONS},
     splice::Patience,
     state::{Capabilities, Inner, InstanceState},
     stats::Counters,
+    store_file::Stores,
     ticker::Ticker,
     tunnels::Splices,
 };
 
-/// The version of the contract that this host serves.
-pub const CONTRACT_VERSION: &str = "0.1.0";
-const INBOUND: &str = "peerup:plugin/inbound@0.1.0";
-const COMMAND: &str = "peerup:plugin/command@0.1.0";
 /// Core modules that one component may bring: its own, and those that the adapters add.
 const MODULES_PER_COMPONENT: u32 = 8;
 /// The most instances that the pool can be made for.
@@ -60,6 +65,15 @@ pub struct EngineConfig {
     pub tunnel_idle: Duration,
     /// How long a tunnel's bytes may wait for the receiving side. 1 h.
     pub tunnel_write: Duration,
+    /// Where plugins' stores are kept, a file for each plugin; none keeps no stores. Made with mode 0700.
+    pub data_dir: Option<PathBuf>,
+    /// Files and folders of the daemon's own: config, key, socket, stores. No granted directory may hold one of
+    /// them or lie in one.
+    pub forbidden_paths: Vec<PathBuf>,
+    /// How host names become addresses.
+    pub lookup: AddressLookup,
+    /// Where what an operator may want to read afterwards is told. What does not fit is dropped and counted.
+    pub audit: Option<mpsc::Sender<AuditEvent>>,
 }
 
 impl Default for EngineConfig {
@@ -70,6 +84,10 @@ impl Default for EngineConfig {
             max_memory_bytes: 256 << 20,
             tunnel_idle: Duration::from_secs(24 * 3600),
             tunnel_write: Duration::from_secs(3600),
+            data_dir: None,
+            forbidden_paths: Vec::new(),
+            lookup: AddressLookup::system(),
+            audit: None,
         }
     }
 }
@@ -87,6 +105,11 @@ struct EngineInner {
     splices: Splices,
     tasks: TaskTracker,
     ticker: Arc<Ticker>,
+    lookup: AddressLookup,
+    stores: Arc<Stores>,
+    forbidden: Arc<[PathBuf]>,
+    audit: Option<mpsc::Sender<AuditEvent>>,
+    audit_dropped: Arc<AtomicU64>,
     stopped: CancellationToken,
 }
 
@@ -110,6 +133,15 @@ impl Engine {
         };
         Ok(Self(Arc::new(EngineInner {
             cache: config.cache_dir.map(Cache::new),
+            lookup: config.lookup,
+            stores: Stores::new(config.data_dir.clone()),
+            forbidden: config
+                .forbidden_paths
+                .into_iter()
+                .chain(config.data_dir)
+                .collect(),
+            audit: config.audit,
+            audit_dropped: Arc::default(),
             instances: Arc::new(Semaphore::new(config.max_instances as usize)),
             max_memory_bytes: config.max_memory_bytes,
             splices: Splices::new(tasks.clone(), patience),
@@ -125,61 +157,82 @@ impl Engine {
     /// more, on a thread of its own.
     pub async fn load(&self, spec: PluginSpec, host: Arc<dyn Host>) -> Result<Plugin, LoadError> {
         let plugin = spec.manifest.name.clone();
-        if spec.manifest.contract != CONTRACT_VERSION {
-            return Err(LoadError::Contract {
-                plugin,
-                wanted: spec.manifest.contract,
-                served: CONTRACT_VERSION,
-            });
-        }
-        if !is_json_object(&spec.settings) {
-            return Err(LoadError::Settings { plugin });
-        }
+        self.check(&spec)?;
         let component = self.compile(&spec).await?;
+        let engine = &self.0.engine;
         let pre = self
             .0
             .linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Import {
                 plugin: plugin.clone(),
-                reason: format!("{error:#}"),
+                reason: preflight::wrong_import(engine, &component, &error),
             })?;
-        let wrong = |error: wasmtime::Error| LoadError::Export {
+        let exports = Indices::find(engine, &component, &pre).map_err(|reason| LoadError::Export {
             plugin: plugin.clone(),
-            reason: format!("{error:#}"),
-        };
-        let exports = |name| component.get_export_index(None, name).is_some();
-        let inbound = exports(INBOUND).then(|| inbound::GuestIndices::new(&pre));
-        let command = exports(COMMAND).then(|| command::GuestIndices::new(&pre));
-        if inbound.is_none() && command.is_none() {
-            return Err(LoadError::Export {
-                plugin,
-                reason: format!("it exports neither {INBOUND} nor {COMMAND}"),
-            });
-        }
+            reason,
+        })?;
         let limits = Limits {
             memory_bytes: spec.limits.memory_bytes.min(self.0.max_memory_bytes),
             ..spec.limits
         };
+        let auditor = Auditor::new(plugin.clone(), self.0.audit.clone(), self.0.audit_dropped.clone());
+        let counters = Counters::new(plugin.clone(), limits.bandwidth, auditor);
+        let datagrams = f64::from(limits.datagrams);
         Ok(Plugin(Arc::new(Inner {
-            inbound: inbound.transpose().map_err(wrong)?,
-            command: command.transpose().map_err(wrong)?,
+            inbound: exports.inbound,
+            command: exports.command,
+            service: exports.service,
+            resolver: exports.resolver,
+            answer: exports.answer,
+            task: exports.task,
+            imports_life: preflight::imports(engine, &component, "life"),
             pre,
             manifest: spec.manifest,
             grants: Arc::new(ArcSwap::from_pointee(spec.grants)),
             settings: ArcSwap::from_pointee(spec.settings),
             instances: Arc::new(Semaphore::new(limits.instances.min(Semaphore::MAX_PERMITS))),
-            limits,
             host,
             engine_instances: self.0.instances.clone(),
-            counters: Counters::new(plugin.clone()),
-            log: GuestLog::new(plugin),
+            log: GuestLog::new(plugin, limits.log_lines, counters.clone()),
+            cpu: CpuMeter::new(limits.cpu_budget, counters.clone()),
+            datagrams: Mutex::new(Bucket::new(datagrams, datagrams)),
+            counters,
+            limits,
             splices: self.0.splices.clone(),
             tasks: self.0.tasks.clone(),
             ticker: self.0.ticker.clone(),
             peer_pace: Mutex::default(),
+            lookup: self.0.lookup.clone(),
+            stores: self.0.stores.clone(),
+            store: OnceCell::new(),
+            forbidden: self.0.forbidden.clone(),
+            settings_changed: watch::Sender::new(()),
+            stopping: CancellationToken::new(),
             stopped: self.0.stopped.child_token(),
         })))
+    }
+
+    /// Looks at what needs no compiling.
+    fn check(&self, spec: &PluginSpec) -> Result<(), LoadError> {
+        let plugin = spec.manifest.name.clone();
+        if !SERVED_VERSIONS.contains(&spec.manifest.contract.as_str()) {
+            return Err(LoadError::Contract {
+                plugin,
+                wanted: spec.manifest.contract.clone(),
+                served: CONTRACT_VERSION,
+            });
+        }
+        if !is_json_object(&spec.settings) {
+            return Err(LoadError::Settings { plugin });
+        }
+        directories::check(&spec.grants, &self.0.forbidden)
+            .map_err(|reason| LoadError::Directory { plugin, reason })
+    }
+
+    /// How many events found no room in [`EngineConfig::audit`].
+    pub fn audit_dropped(&self) -> u64 {
+        self.0.audit_dropped.load(Ordering::Relaxed)
     }
 
     /// The tunnels that the host carries.
@@ -209,6 +262,56 @@ impl Engine {
         compiled
             .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(format!("{error:#}")))
+    }
+}
+
+/// The exports of a plugin that this host can call.
+struct Indices {
+    inbound: Option<inbound::GuestIndices>,
+    command: Option<command::GuestIndices>,
+    service: Option<service::GuestIndices>,
+    resolver: Option<resolver::GuestIndices>,
+    answer: Option<answer::GuestIndices>,
+    task: Option<task::GuestIndices>,
+}
+
+impl Indices {
+    /// Finds them, or says in one sentence what is wrong with one.
+    fn find(
+        engine: &wasmtime::Engine,
+        component: &Component,
+        pre: &InstancePre<InstanceState>,
+    ) -> Result<Self, String> {
+        if let Some(reason) = preflight::wrong_export(engine, component) {
+            return Err(reason);
+        }
+        macro_rules! find {
+            ($module:ident) => {{
+                let name = preflight::export_name(stringify!($module));
+                let there = component.get_export_index(None, &name).is_some();
+                let found = there.then(|| $module::GuestIndices::new(pre)).transpose();
+                found.map_err(|error| {
+                    format!(
+                        "it exports {name} in another shape than this host knows: {}",
+                        error.root_cause()
+                    )
+                })?
+            }};
+        }
+        let found = Self {
+            inbound: find!(inbound),
+            command: find!(command),
+            service: find!(service),
+            resolver: find!(resolver),
+            answer: find!(answer),
+            task: find!(task),
+        };
+        let serves = found.inbound.is_some() || found.answer.is_some();
+        let runs = found.command.is_some() || found.task.is_some() || found.service.is_some();
+        match serves || runs || found.resolver.is_some() {
+            true => Ok(found),
+            false => Err(preflight::no_export()),
+        }
     }
 }
 
@@ -262,14 +365,15 @@ fn runtime_config(config: &EngineConfig) -> Config {
     runtime
 }
 
-/// Links what every plugin may import: the contract, and of WASI what std needs. No sockets; the filesystem
-/// has no directories, the environment and the arguments are empty.
+/// Links what every plugin may import: the contract, and of WASI what std needs. No sockets; the filesystem has
+/// the granted directories, the environment the granted variables, and there are no arguments.
 fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<InstanceState>> {
     let mut linker: Linker<InstanceState> = Linker::new(engine);
     link_wasi_p2(&mut linker)?;
     wasmtime_wasi::p3::cli::add_to_linker(&mut linker)?;
     wasmtime_wasi::p3::clocks::add_to_linker(&mut linker)?;
     wasmtime_wasi::p3::random::add_to_linker(&mut linker)?;
+    wasmtime_wasi::p3::filesystem::add_to_linker(&mut linker)?;
     contract::types::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::streams::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::tcp::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
@@ -278,6 +382,11 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<InstanceState>> 
     contract::settings::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::log::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     contract::output::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::name_list::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::events::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::udp::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::store::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
+    contract::life::add_to_linker::<_, Capabilities>(&mut linker, |state| state)?;
     Ok(linker)
 }
 

@@ -22,7 +22,7 @@ pub enum EngineError {
 pub enum LoadError {
     /// It was built for a version of the contract that this host does not serve.
     #[error(
-        "the plugin {plugin} needs contract {wanted}, and this host serves {served}; install a version of the plugin or of peerup that fits"
+        "the plugin {plugin} needs contract {wanted}, and this host serves {served} and what is older of 0.1; install a version of the plugin or of peerup that fits"
     )]
     Contract {
         /// The plugin.
@@ -48,12 +48,20 @@ pub enum LoadError {
         /// The first import that does not match.
         reason: String,
     },
-    /// It exports neither `inbound` nor `command`, or one of them in another shape.
+    /// It exports nothing that this host knows, or something in another shape.
     #[error("the plugin {plugin} cannot be used: {reason}")]
     Export {
         /// The plugin.
         plugin: PluginName,
         /// What is missing or wrong.
+        reason: String,
+    },
+    /// A granted directory is missing, or is one that no plugin may have.
+    #[error("the plugin {plugin} cannot start: {reason}")]
+    Directory {
+        /// The plugin.
+        plugin: PluginName,
+        /// What stands in the way, and what to do.
         reason: String,
     },
     /// Its settings are not a JSON object.
@@ -151,6 +159,22 @@ pub enum PluginError {
         /// The bound it met.
         limit: Duration,
     },
+    /// It did not answer in time.
+    #[error("the plugin {plugin} was stopped: it did not answer within {limit:?}")]
+    Slow {
+        /// The plugin.
+        plugin: PluginName,
+        /// The bound it met.
+        limit: Duration,
+    },
+    /// It cannot be started as things stand: a granted directory is missing, for example.
+    #[error("the plugin {plugin} cannot start: {reason}")]
+    Unready {
+        /// The plugin.
+        plugin: PluginName,
+        /// What stands in the way, and what to do.
+        reason: String,
+    },
     /// A bound of the host was met before it ran; the text names the bound.
     #[error("{0}")]
     Limit(String),
@@ -162,7 +186,7 @@ pub enum PluginError {
     NoExport {
         /// The plugin.
         plugin: PluginName,
-        /// `inbound` or `command`.
+        /// The interface: `inbound`, `command` and so on.
         what: &'static str,
     },
     /// The caller passed arguments that make no sense.

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::{Context, Poll},
     time::{Instant, SystemTime},
 };
@@ -20,12 +20,12 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
+use crate::{budget::Bucket, stats::Counters};
+
 /// The longest line, in bytes; the rest is cut off.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
-/// Lines that a plugin may write at once.
-const BURST_LINES: f64 = 100.0;
-/// Lines that a plugin may write each second.
-const LINES_PER_SECOND: f64 = 20.0;
+/// Seconds' worth of lines that a plugin may write at once.
+const BURST_SECONDS: f64 = 5.0;
 /// Lines that are kept.
 const KEPT_LINES: usize = 200;
 
@@ -58,24 +58,26 @@ pub struct LogLine {
 /// The log of one plugin.
 pub(crate) struct GuestLog {
     plugin: PluginName,
+    counters: Arc<Counters>,
     state: Mutex<State>,
 }
 
 struct State {
     kept: VecDeque<LogLine>,
-    allowance: f64,
-    refilled: Instant,
+    allowance: Bucket,
     dropped: u64,
 }
 
 impl GuestLog {
-    pub(crate) fn new(plugin: PluginName) -> Arc<Self> {
+    /// `lines`: how many it may write each second; five times as many at once.
+    pub(crate) fn new(plugin: PluginName, lines: u32, counters: Arc<Counters>) -> Arc<Self> {
+        let rate = f64::from(lines);
         Arc::new(Self {
             plugin,
+            counters,
             state: Mutex::new(State {
                 kept: VecDeque::new(),
-                allowance: BURST_LINES,
-                refilled: Instant::now(),
+                allowance: Bucket::new(rate, (rate * BURST_SECONDS).max(1.0)),
                 dropped: 0,
             }),
         })
@@ -84,6 +86,9 @@ impl GuestLog {
     /// Writes a line, unless the plugin has written too many.
     pub(crate) fn write(&self, level: LogLevel, text: &str) {
         let Some(dropped) = self.lock().admit(Instant::now()) else {
+            if self.counters.log_lines_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                self.counters.auditor.limit("log_lines");
+            }
             return;
         };
         if dropped > 0 {
@@ -121,14 +126,10 @@ impl GuestLog {
 impl State {
     /// Answers how many lines were left out before this one, or nothing where this one is left out too.
     fn admit(&mut self, now: Instant) -> Option<u64> {
-        let passed = now.saturating_duration_since(self.refilled).as_secs_f64();
-        self.refilled = now;
-        self.allowance = (self.allowance + passed * LINES_PER_SECOND).min(BURST_LINES);
-        if self.allowance < 1.0 {
+        if !self.allowance.try_take(now, 1.0) {
             self.dropped += 1;
             return None;
         }
-        self.allowance -= 1.0;
         Some(std::mem::take(&mut self.dropped))
     }
 }
@@ -254,7 +255,8 @@ mod tests {
     use super::*;
 
     fn log() -> Arc<GuestLog> {
-        GuestLog::new("chess".parse().unwrap())
+        let plugin: PluginName = "chess".parse().unwrap();
+        GuestLog::new(plugin.clone(), 20, Counters::plain(plugin))
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! What a plugin holds in its table: a duplex, a listener. The generated bindings know these types.
+//! What a plugin holds in its table: a duplex, a listener, a socket. The generated bindings know these types.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, broadcast},
+};
 
 use crate::{
+    datagram::Socket,
     duplex::{Duplex, ReadHalf, Shared, WriteHalf},
     ending::Ending,
+    event::PeerEvent,
 };
 
 /// A duplex in a plugin's table. What the plugin never took out of it goes to the instance's ending.
@@ -49,3 +54,20 @@ pub struct ListenerHandle {
     pub(crate) listener: Arc<TcpListener>,
     pub(crate) address: SocketAddr,
 }
+
+/// A subscription to what happens to peers, in a plugin's table.
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export it, in a private module"
+)]
+pub struct SubscriptionHandle {
+    /// Locked over the wait for the next event, so that two calls at once take turns.
+    pub(crate) events: Arc<Mutex<broadcast::Receiver<PeerEvent>>>,
+}
+
+/// A UDP socket in a plugin's table.
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export it, in a private module"
+)]
+pub struct SocketHandle(pub(crate) Arc<Socket>);

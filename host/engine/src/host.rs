@@ -3,8 +3,9 @@
 use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_model::{PathPolicy, PluginName};
+use tokio::sync::broadcast;
 
-use crate::{describe::PeerDetails, duplex::Duplex, error::HostError};
+use crate::{describe::PeerDetails, duplex::Duplex, error::HostError, event::PeerEvent};
 
 /// What the daemon does for plugins. The engine has checked the grants before it calls.
 pub trait Host: Send + Sync + 'static {
@@ -26,4 +27,14 @@ pub trait Host: Send + Sync + 'static {
 
     /// Tells about every member and relay that there is a connection to.
     fn connected(&self) -> BoxFuture<'_, Result<Vec<PeerDetails>, HostError>>;
+
+    /// Tells what happens to peers from now on. The channel's length is how much may wait for a slow plugin; 256
+    /// is what the contract promises.
+    fn subscribe(&self) -> Result<broadcast::Receiver<PeerEvent>, HostError>;
+
+    /// Tells who the operator's own list of names says a name stands for, exactly as written there.
+    fn find_name(&self, name: &str) -> Result<Option<PeerId>, HostError>;
+
+    /// Tells the operator's own list of names, in the order of the names.
+    fn names(&self) -> Result<Vec<(String, PeerId)>, HostError>;
 }

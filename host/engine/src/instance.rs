@@ -11,6 +11,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Store, Trap,
     component::{self, Accessor, Resource},
@@ -18,7 +19,8 @@ use wasmtime::{
 
 use crate::{
     access::Access,
-    bindings::exports::peerup::plugin::inbound,
+    audit::RunKind,
+    bindings::exports::peerup::plugin::{answer, inbound, resolver, task},
     duplex::Duplex,
     ending::{Ending, FailOnDrop},
     error::{HostError, PluginError},
@@ -42,6 +44,32 @@ pub(crate) struct Purpose {
     pub(crate) service: Option<String>,
     pub(crate) group: Option<TunnelGroup>,
     pub(crate) output: Option<mpsc::Sender<CommandEvent>>,
+    /// Cancelled when this instance is asked to end; none is when the plugin is.
+    pub(crate) stopping: Option<CancellationToken>,
+}
+
+impl Purpose {
+    /// A run without a service, a group of tunnels or anybody who listens.
+    pub(crate) fn plain(access: Access) -> Self {
+        Self {
+            access,
+            service: None,
+            group: None,
+            output: None,
+            stopping: None,
+        }
+    }
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    /// As long as it likes.
+    Endless,
+    /// So long without moving a byte.
+    Moving(Duration),
+    /// So long altogether.
+    Within(Duration),
 }
 
 /// An instance that is about to be called. Dropping it before its end resets what it holds.
@@ -56,7 +84,7 @@ pub(crate) struct Instance {
 
 /// The right to have an instance, counted while it is held.
 pub(crate) struct Permits {
-    _of_plugin: OwnedSemaphorePermit,
+    _of_plugin: Option<OwnedSemaphorePermit>,
     _of_engine: OwnedSemaphorePermit,
     counters: Arc<Counters>,
 }
@@ -67,18 +95,27 @@ impl Drop for Permits {
     }
 }
 
-/// Waits for the right to have an instance, for a bounded time.
-pub(crate) async fn admit(plugin: &Inner) -> Result<Permits, PluginError> {
+/// Waits for the right to have an instance, for a bounded time. The service's one instance is none of those that
+/// the plugin's limit counts: it must not wait for them, nor they for it.
+pub(crate) async fn admit(plugin: &Inner, run: RunKind) -> Result<Permits, PluginError> {
     let name = &plugin.manifest.name;
-    let busy = |limit: String| PluginError::Limit(format!("the plugin {name} is busy: {limit}"));
-    let of_plugin = permit(&plugin.instances, plugin.limits.instance_wait)
-        .await
-        .ok_or_else(|| {
-            let instances = plugin.limits.instances;
-            busy(format!(
-                "it has {instances} instances already; its limit is plugins.{name}.limits.instances"
-            ))
-        })?;
+    let busy = |limit: String| {
+        plugin.counters.auditor.limit("instances");
+        PluginError::Limit(format!("the plugin {name} is busy: {limit}"))
+    };
+    let of_plugin = match run {
+        RunKind::Service => None,
+        _ => Some(
+            permit(&plugin.instances, plugin.limits.instance_wait)
+                .await
+                .ok_or_else(|| {
+                    let instances = plugin.limits.instances;
+                    busy(format!(
+                        "it has {instances} instances already; its limit is plugins.{name}.limits.instances"
+                    ))
+                })?,
+        ),
+    };
     let of_engine = permit(&plugin.engine_instances, plugin.limits.instance_wait)
         .await
         .ok_or_else(|| busy("the host has as many instances of all plugins as it may".to_owned()))?;
@@ -103,7 +140,7 @@ impl Instance {
         purpose: Purpose,
         waits: bool,
     ) -> Result<Self, PluginError> {
-        let permits = admit(plugin).await?;
+        let permits = admit(plugin, purpose.access.run()).await?;
         let runtime = tokio::runtime::Handle::current();
         let ending = Ending::new(waits, plugin.tasks.clone(), runtime);
         let owner = Owner {
@@ -119,16 +156,18 @@ impl Instance {
             owner,
             purpose.output,
         );
+        let mut state = state.map_err(|reason| PluginError::Unready {
+            plugin: plugin.manifest.name.clone(),
+            reason,
+        })?;
+        if let Some(stopping) = purpose.stopping {
+            state.stopping = stopping;
+        }
         let burst = Burst::new(plugin.limits.cpu);
         let mut store = store(plugin, state, burst.clone());
         let guest = {
             let started = pin!(plugin.pre.instantiate_async(&mut store));
-            Metered {
-                future: started,
-                burst: burst.clone(),
-                ticker: plugin.ticker.clone(),
-            }
-            .await
+            Metered::new(started, burst.clone(), plugin.ticker.clone(), plugin.cpu.clone()).await
         };
         let guest = match guest {
             Ok(guest) => guest,
@@ -150,44 +189,49 @@ impl Instance {
         held.map_err(|error| PluginError::Limit(error.to_string()))
     }
 
-    /// Calls an export and ends the instance. `deadline`: how long it may take without moving a byte.
-    pub(crate) async fn call(mut self, call: Call, deadline: Option<Duration>) -> Result<(), PluginError> {
+    /// Calls an export and ends the instance.
+    pub(crate) async fn call(mut self, call: Call, patience: Patience) -> Result<Reply, PluginError> {
         let _fail = FailOnDrop(self.ending.clone());
+        let plugin = self.plugin.clone();
+        plugin.counters.calls.fetch_add(1, Ordering::Relaxed);
         let outcome = {
-            let run = pin!(run(&mut self.store, self.guest, &self.plugin, call));
-            let metered = Metered {
-                future: run,
-                burst: self.burst.clone(),
-                ticker: self.plugin.ticker.clone(),
-            };
+            let run = pin!(run(&mut self.store, self.guest, &plugin, call));
+            let metered = Metered::new(run, self.burst.clone(), plugin.ticker.clone(), plugin.cpu.clone());
             select! {
                 biased;
                 outcome = metered => Some(outcome),
-                () = stalled(&self.ending, deadline) => None,
+                () = impatient(&self.ending, patience) => None,
             }
         };
-        let plugin = &self.plugin;
         let result = match outcome {
-            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Ok(reply))) => Ok(reply),
             Some(Ok(Err(error))) => Err(PluginError::Guest(error)),
-            Some(Err(error)) => Err(failure(plugin, &self.store, &self.burst, &error)),
-            None => Err(PluginError::Deadline {
-                plugin: plugin.manifest.name.clone(),
-                limit: deadline.unwrap_or_default(),
-            }),
+            Some(Err(error)) => Err(failure(&plugin, &self.store, &self.burst, &error)),
+            None => Err(too_slow(&plugin, patience)),
         };
-        if matches!(result, Err(PluginError::Deadline { .. })) {
-            plugin.counters.traps.fetch_add(1, Ordering::Relaxed);
-        }
         self.ending.settle(result.is_ok());
         result
     }
 }
 
-/// Answers once nothing has moved through the instance for as long as it may.
-async fn stalled(ending: &Ending, deadline: Option<Duration>) {
-    let Some(deadline) = deadline else {
-        return std::future::pending().await;
+fn too_slow(plugin: &Inner, patience: Patience) -> PluginError {
+    let name = plugin.manifest.name.clone();
+    let error = match patience {
+        Patience::Within(limit) => PluginError::Slow { plugin: name, limit },
+        Patience::Moving(limit) => PluginError::Deadline { plugin: name, limit },
+        Patience::Endless => PluginError::Cancelled,
+    };
+    plugin.counters.traps.fetch_add(1, Ordering::Relaxed);
+    plugin.counters.auditor.trapped(&error.to_string());
+    error
+}
+
+/// Answers once patience is over.
+async fn impatient(ending: &Ending, patience: Patience) {
+    let deadline = match patience {
+        Patience::Endless => return std::future::pending().await,
+        Patience::Within(limit) => return sleep(limit).await,
+        Patience::Moving(deadline) => deadline,
     };
     let activity = ending.activity();
     let mut seen = activity.load(Ordering::Relaxed);
@@ -229,31 +273,67 @@ fn failure(
     }
     plugin.counters.traps.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(plugin = %name, error = ?error, "a plugin failed");
-    if burst.exceeded() {
-        return PluginError::Cpu {
+    let told = if burst.exceeded() {
+        plugin.counters.auditor.limit("cpu");
+        PluginError::Cpu {
             plugin: name,
             limit: plugin.limits.cpu,
-        };
-    }
-    if store.data().memory.met {
-        return PluginError::Memory {
+        }
+    } else if store.data().memory.met {
+        PluginError::Memory {
             plugin: name,
             limit: plugin.limits.memory_bytes,
+        }
+    } else {
+        let reason = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            None => error.root_cause().to_string(),
         };
-    }
-    let reason = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        PluginError::Trap { plugin: name, reason }
     };
-    PluginError::Trap { plugin: name, reason }
+    plugin.counters.auditor.trapped(&told.to_string());
+    told
 }
 
 /// One call of an export.
 pub(crate) enum Call {
     /// A peer opened a stream.
     Inbound(inbound::Request, Resource<DuplexHandle>),
+    /// A peer's whole request.
+    Answer(answer::Request, Vec<u8>),
     /// A command by name, with its arguments as JSON.
     Command(String, String),
+    /// The same, told at its end.
+    Task(String, String),
+    /// The long-lived run.
+    Service,
+    /// Who a name stands for.
+    Resolve(String),
+}
+
+/// What a call came to.
+pub(crate) enum Reply {
+    Done,
+    Bytes(Vec<u8>),
+    Events(Vec<task::Event>),
+    Resolved(Option<resolver::Answer>),
+}
+
+impl Reply {
+    /// Whatever it was, it is done.
+    pub(crate) fn done(self) {}
+}
+
+/// Loads an export and calls it within the instance's event loop.
+macro_rules! call {
+    ($store:ident, $guest:ident, $indices:expr, |$export:ident, $accessor:ident| $called:expr) => {{
+        let $export = $indices
+            .as_ref()
+            .ok_or_else(not_exported)?
+            .load(&mut *$store, &$guest)?;
+        let called = async |$accessor: &Accessor<InstanceState>| $called.await;
+        $store.run_concurrent(called).await??
+    }};
 }
 
 async fn run(
@@ -261,25 +341,40 @@ async fn run(
     guest: component::Instance,
     plugin: &Inner,
     call: Call,
-) -> wasmtime::Result<Result<(), HostError>> {
-    let answer = match call {
+) -> wasmtime::Result<Result<Reply, HostError>> {
+    let reply = match call {
         Call::Inbound(request, connection) => {
-            let indices = plugin.inbound.as_ref().ok_or_else(not_exported)?;
-            let export = indices.load(&mut *store, &guest)?;
-            let called = async |accessor: &Accessor<InstanceState>| {
-                export.call_handle(accessor, request, connection).await
-            };
-            store.run_concurrent(called).await??
+            let done = call!(store, guest, plugin.inbound, |export, accessor| export
+                .call_handle(accessor, request, connection));
+            done.map(|()| Reply::Done)
+        }
+        Call::Answer(request, body) => {
+            let answered = call!(store, guest, plugin.answer, |export, accessor| export
+                .call_answer(accessor, request, body));
+            answered.map(Reply::Bytes)
         }
         Call::Command(name, arguments) => {
-            let indices = plugin.command.as_ref().ok_or_else(not_exported)?;
-            let export = indices.load(&mut *store, &guest)?;
-            let called =
-                async |accessor: &Accessor<InstanceState>| export.call_run(accessor, name, arguments).await;
-            store.run_concurrent(called).await??
+            let done = call!(store, guest, plugin.command, |export, accessor| export
+                .call_run(accessor, name, arguments));
+            done.map(|()| Reply::Done)
+        }
+        Call::Task(name, arguments) => {
+            let told = call!(store, guest, plugin.task, |export, accessor| export
+                .call_run(accessor, name, arguments));
+            told.map(Reply::Events)
+        }
+        Call::Service => {
+            let done = call!(store, guest, plugin.service, |export, accessor| export
+                .call_run(accessor));
+            done.map(|()| Reply::Done)
+        }
+        Call::Resolve(name) => {
+            let found = call!(store, guest, plugin.resolver, |export, accessor| export
+                .call_resolve(accessor, name));
+            found.map(Reply::Resolved)
         }
     };
-    Ok(answer.map_err(HostError::from))
+    Ok(reply.map_err(HostError::from))
 }
 
 fn not_exported() -> wasmtime::Error {

@@ -46,7 +46,9 @@ impl AddressLookup {
         let not_found = |why: &dyn fmt::Display| {
             HostError::NotFound(format!("the address {target} cannot be looked up: {why}"))
         };
-        let found = self.0(target.to_owned()).await.map_err(|error| not_found(&error))?;
+        let found = self.0(target.to_owned())
+            .await
+            .map_err(|error| not_found(&error))?;
         let mut refusal = None;
         let mut addresses = Vec::new();
         for address in found.into_iter().take(MAX_ADDRESSES) {

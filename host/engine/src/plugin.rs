@@ -4,17 +4,23 @@ use std::{
     borrow::Cow,
     fmt,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
+use libp2p_identity::PeerId;
 use peerup_model::{Grants, PluginName, ServiceName};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bindings::exports::peerup::plugin::inbound,
+    answering,
+    audit::RunKind,
+    bindings::exports::peerup::plugin::{inbound, resolver},
     command::CommandRun,
+    directories,
     duplex::{Duplex, PeerRef},
-    error::PluginError,
-    guest_log::LogLine,
-    instance::{Call, Instance, Purpose},
+    error::{HostError, LoadError, PluginError},
+    guest_log::{LogLine, tame},
+    instance::{Call, Instance, Patience, Purpose, Reply},
     limits::Limits,
     manifest::Manifest,
     records::peer_record,
@@ -24,6 +30,11 @@ use crate::{
 
 /// Arguments of a command, as JSON.
 const MAX_ARGUMENT_BYTES: usize = 256 << 10;
+/// The longest name that a resolver is asked for.
+const MAX_NAME_BYTES: usize = 300;
+/// How long a resolver's answer is kept where it does not say.
+const DEFAULT_TTL: Duration = Duration::from_secs(300);
+const LONGEST_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// What a plugin is loaded from.
 #[derive(Debug, Clone)]
@@ -47,6 +58,35 @@ pub struct Exports {
     pub inbound: bool,
     /// It has commands.
     pub command: bool,
+    /// It has a long-lived run.
+    pub service: bool,
+    /// It is a tier of the name chain.
+    pub resolver: bool,
+    /// It answers whole requests of peers.
+    pub answer: bool,
+    /// It has commands that tell everything at their end.
+    pub task: bool,
+}
+
+impl Exports {
+    /// Whether it serves streams of peers, in one way or the other.
+    pub fn serves(&self) -> bool {
+        self.inbound || self.answer
+    }
+
+    /// Whether it has commands, in one way or the other.
+    pub fn has_commands(&self) -> bool {
+        self.command || self.task
+    }
+}
+
+/// What a resolver says of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolverAnswer {
+    /// Who it stands for.
+    pub peer: PeerId,
+    /// How long the answer may be kept; at most a day.
+    pub ttl: Duration,
 }
 
 /// A stream that a peer opened.
@@ -68,7 +108,14 @@ pub struct InboundRequest {
 pub struct Plugin(pub(crate) Arc<Inner>);
 
 /// Resets a stream that no instance took.
-struct Unheld(Option<Duplex>);
+pub(crate) struct Unheld(Option<Duplex>);
+
+impl Unheld {
+    /// Takes the stream; whoever has it answers for it now.
+    pub(crate) fn take(&mut self) -> Option<Duplex> {
+        self.0.take()
+    }
+}
 
 impl Drop for Unheld {
     fn drop(&mut self) {
@@ -94,6 +141,10 @@ impl Plugin {
         Exports {
             inbound: self.0.inbound.is_some(),
             command: self.0.command.is_some(),
+            service: self.0.service.is_some(),
+            resolver: self.0.resolver.is_some(),
+            answer: self.0.answer.is_some(),
+            task: self.0.task.is_some(),
         }
     }
 
@@ -107,7 +158,23 @@ impl Plugin {
         self.0.grants.load_full()
     }
 
-    /// Changes what it may do, for running instances too. What was opened stays open.
+    /// Whether it takes changed settings while it runs: it imports `life`. Another one's service has to be started
+    /// anew after [`Plugin::set_settings`].
+    pub fn takes_settings_live(&self) -> bool {
+        self.0.imports_life
+    }
+
+    /// Returns why grants cannot be had as they stand: a directory that is missing, or that no plugin may have.
+    pub fn check_grants(&self, grants: &Grants) -> Result<(), LoadError> {
+        let checked = directories::check(grants, &self.0.forbidden);
+        checked.map_err(|reason| LoadError::Directory {
+            plugin: self.name().clone(),
+            reason,
+        })
+    }
+
+    /// Changes what it may do, for running instances too. What was opened stays open; directories and environment
+    /// variables are seen by new instances only. Ask [`Plugin::check_grants`] first.
     pub fn set_grants(&self, grants: Grants) {
         self.0.grants.store(Arc::new(grants));
     }
@@ -118,6 +185,7 @@ impl Plugin {
         let is_object = is_json_object(&settings);
         if is_object {
             self.0.settings.store(Arc::new(settings));
+            self.0.settings_changed.send_replace(());
         }
         is_object
     }
@@ -132,9 +200,16 @@ impl Plugin {
         self.0.log.lines()
     }
 
-    /// Ends its commands and inbound handlers, and refuses new ones. Tunnels run on: see
+    /// Asks its running instances to end: `life.stopping` returns to them. Nothing else changes until
+    /// [`Plugin::stop`].
+    pub fn begin_stopping(&self) {
+        self.0.stopping.cancel();
+    }
+
+    /// Ends its service, commands and inbound handlers at once, and refuses new ones. Tunnels run on: see
     /// `Splices::close_plugin`.
     pub fn stop(&self) {
+        self.0.stopping.cancel();
         self.0.stopped.cancel();
         self.0.instances.close();
     }
@@ -152,12 +227,14 @@ impl Plugin {
         outcome
     }
 
-    async fn inbound(&self, request: InboundRequest, mut unheld: Unheld) -> Result<(), PluginError> {
+    async fn inbound(&self, request: InboundRequest, unheld: Unheld) -> Result<(), PluginError> {
         let inner = &self.0;
-        if inner.inbound.is_none() {
-            return Err(self.no_export("inbound"));
-        }
-        let mut access = inner.access(request.extra_grants);
+        let run = match (inner.inbound.is_some(), inner.answer.is_some()) {
+            (true, _) => RunKind::Inbound,
+            (false, true) => RunKind::Answer,
+            (false, false) => return Err(self.no_export("inbound")),
+        };
+        let mut access = inner.access(request.extra_grants.clone(), run);
         match &request.service {
             Some((_, local_address)) => access.grant_service(local_address),
             None => access
@@ -165,12 +242,22 @@ impl Plugin {
                 .map_err(|error| PluginError::Denied(error.to_string()))?,
         }
         let purpose = Purpose {
-            access,
             service: request.service.as_ref().map(|(name, _)| name.to_string()),
-            group: None,
-            output: None,
+            ..Purpose::plain(access)
         };
-        let mut instance = Instance::start(inner, purpose, true).await?;
+        match run {
+            RunKind::Answer => answering::answer(inner, request, purpose, unheld).await,
+            _ => self.handle(request, purpose, unheld).await,
+        }
+    }
+
+    async fn handle(
+        &self,
+        request: InboundRequest,
+        purpose: Purpose,
+        mut unheld: Unheld,
+    ) -> Result<(), PluginError> {
+        let mut instance = Instance::start(&self.0, purpose, true).await?;
         let peer = peer_record(&request.peer);
         let guest_request = inbound::Request {
             protocol: request.protocol,
@@ -180,12 +267,87 @@ impl Plugin {
             }),
             peer,
         };
-        let Some(duplex) = unheld.0.take() else {
+        let Some(duplex) = unheld.take() else {
             return Err(PluginError::Cancelled);
         };
         let connection = instance.hold(duplex)?;
         let call = Call::Inbound(guest_request, connection);
-        instance.call(call, Some(inner.limits.inbound_deadline)).await
+        let patience = Patience::Moving(self.0.limits.inbound_deadline);
+        instance.call(call, patience).await.map(Reply::done)
+    }
+
+    /// Runs its long-lived service in an instance of its own until it returns. Once `stop` is cancelled, or
+    /// [`Plugin::begin_stopping`] was called, the service is asked to end; what still runs after `limits.drain` is
+    /// cancelled, which answers `Cancelled`. The instance is none of those that `limits.instances` counts. Starting
+    /// it again after a failure is the caller's. Dropping the future ends the instance.
+    pub async fn run_service(&self, stop: CancellationToken) -> Result<(), PluginError> {
+        let inner = &self.0;
+        if inner.service.is_none() {
+            return Err(self.no_export("service"));
+        }
+        let stopping = inner.stopping.child_token();
+        let purpose = Purpose {
+            stopping: Some(stopping.clone()),
+            ..Purpose::plain(inner.access(Grants::default(), RunKind::Service))
+        };
+        let run = async {
+            let instance = Instance::start(inner, purpose, false).await?;
+            instance
+                .call(Call::Service, Patience::Endless)
+                .await
+                .map(Reply::done)
+        };
+        let drained = async {
+            tokio::select! {
+                () = stop.cancelled() => stopping.cancel(),
+                () = stopping.cancelled() => {}
+            }
+            tokio::time::sleep(inner.limits.drain).await;
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = inner.stopped.cancelled() => Err(PluginError::Cancelled),
+            outcome = run => outcome,
+            () = drained => Err(PluginError::Cancelled),
+        };
+        inner.note(&outcome);
+        outcome
+    }
+
+    /// Asks it who a name stands for, in a fresh instance; none where it does not know. It has
+    /// `limits.resolve_deadline` for the answer.
+    pub async fn resolve(&self, name: &str) -> Result<Option<ResolverAnswer>, PluginError> {
+        let inner = &self.0;
+        if inner.resolver.is_none() {
+            return Err(self.no_export("resolver"));
+        }
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return Err(PluginError::Invalid(format!(
+                "a name has 1 to {MAX_NAME_BYTES} bytes, not {}",
+                name.len()
+            )));
+        }
+        let purpose = Purpose::plain(inner.access(Grants::default(), RunKind::Resolver));
+        let asked = async {
+            let instance = Instance::start(inner, purpose, false).await?;
+            let call = Call::Resolve(name.to_owned());
+            match instance
+                .call(call, Patience::Within(inner.limits.resolve_deadline))
+                .await?
+            {
+                Reply::Resolved(answer) => answer.map(resolver_answer).transpose(),
+                _ => Ok(None),
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = inner.stopped.cancelled() => Err(PluginError::Cancelled),
+            outcome = asked => outcome,
+        };
+        if let Err(error) = &outcome {
+            inner.note(&Err(error.clone()));
+        }
+        outcome
     }
 
     /// Runs one of its commands in an instance of its own, in a task that the engine owns. `arguments` is a
@@ -196,7 +358,7 @@ impl Plugin {
         arguments: serde_json::Value,
         extra_grants: Grants,
     ) -> Result<CommandRun, PluginError> {
-        if self.0.command.is_none() {
+        if !self.exports().has_commands() {
             return Err(self.no_export("command"));
         }
         let text = arguments.to_string();
@@ -227,6 +389,23 @@ impl fmt::Debug for Plugin {
             .field("live", &self.0.counters.instances_live.load(Ordering::Relaxed))
             .finish_non_exhaustive()
     }
+}
+
+/// Checks what a resolver said.
+fn resolver_answer(answer: resolver::Answer) -> Result<ResolverAnswer, PluginError> {
+    let peer = answer.peer.parse().map_err(|_| {
+        PluginError::Guest(HostError::Invalid(format!(
+            "{:?} is not a peer id",
+            tame(&answer.peer).chars().take(80).collect::<String>()
+        )))
+    })?;
+    let ttl = answer
+        .ttl
+        .map_or(DEFAULT_TTL, |seconds| Duration::from_secs(seconds.into()));
+    Ok(ResolverAnswer {
+        peer,
+        ttl: ttl.min(LONGEST_TTL),
+    })
 }
 
 pub(crate) fn is_json_object(text: &str) -> bool {

@@ -55,8 +55,8 @@ pub(crate) trait Meter: Send {
     fn id(&self) -> u64;
     /// Returns how long no byte has moved in either direction of the tunnel.
     fn quiet(&self) -> Duration;
-    /// Counts bytes that were handed on.
-    fn count(&self, bytes: usize);
+    /// Counts bytes that were handed on, and tells how long to wait before the next ones.
+    fn count(&self, bytes: usize) -> Option<Duration>;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -149,8 +149,10 @@ async fn copy(
             match written.map_err(|_| CopyError::Stuck(patience.write))? {
                 Ok(0) => return Err(CopyError::Write(io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
-                    direction.count(written);
                     rest = rest.get(written..).unwrap_or_default();
+                    if let Some(pause) = direction.count(written) {
+                        paused(sink, pause).await?;
+                    }
                 }
                 Err(error) => return Err(CopyError::Write(error)),
             }
@@ -161,6 +163,13 @@ async fn copy(
     ended
         .map_err(|_| CopyError::Stuck(patience.write))?
         .map_err(CopyError::Write)
+}
+
+/// Waits out the plugin's bandwidth; what was written goes out before.
+async fn paused(sink: &mut WriteHalf, pause: Duration) -> Result<(), CopyError> {
+    sink.flush().await.map_err(CopyError::Write)?;
+    sleep(pause).await;
+    Ok(())
 }
 
 /// Waits for bytes, flushing what was written while there are none. A wait holds no buffer: ten thousand
@@ -287,7 +296,7 @@ mod tests {
         let (local, near_local) = tokio::io::duplex(1024);
         let (one, two) = (stream(near_peer), stream(near_local));
         let splices = Splices::new(TaskTracker::new(), Patience { idle, write });
-        let counters = Counters::new("chess".parse().unwrap());
+        let counters = Counters::plain("chess".parse().unwrap());
         let owner = Owner {
             counters: counters.clone(),
             service: None,

@@ -1,13 +1,17 @@
 //! What a loaded plugin's instances share, and what one instance's store holds: its handles, its grants, its
 //! limits, and the way out for its streams. The two types know each other, so they stand together.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use peerup_model::Grants;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc},
+    sync::{OnceCell, Semaphore, mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime::component::{HasData, InstancePre, Resource, ResourceTable, ResourceTableError};
@@ -15,10 +19,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::{
     access::Access,
+    audit::RunKind,
     bindings::{
-        exports::peerup::plugin::{command, inbound},
+        exports::peerup::plugin::{answer, command, inbound, resolver, service, task},
         peerup::plugin::types,
     },
+    budget::Bucket,
+    directories,
     duplex::Duplex,
     ending::Ending,
     error::{HostError, PluginError},
@@ -26,10 +33,12 @@ use crate::{
     guest_log::{GuestLog, LineWriter, LogLevel},
     handles::DuplexHandle,
     host::Host,
-    limits::{Limits, MemoryLimit},
+    limits::{CpuMeter, Limits, MemoryLimit},
+    lookup::AddressLookup,
     manifest::Manifest,
     pace::Pace,
     stats::Counters,
+    store_file::{StoreFile, Stores},
     ticker::Ticker,
     tunnels::{Owner, Splices},
 };
@@ -47,6 +56,12 @@ pub(crate) struct Inner {
     pub(crate) pre: InstancePre<InstanceState>,
     pub(crate) inbound: Option<inbound::GuestIndices>,
     pub(crate) command: Option<command::GuestIndices>,
+    pub(crate) service: Option<service::GuestIndices>,
+    pub(crate) resolver: Option<resolver::GuestIndices>,
+    pub(crate) answer: Option<answer::GuestIndices>,
+    pub(crate) task: Option<task::GuestIndices>,
+    /// Whether it wants to be told of changed settings instead of being started anew.
+    pub(crate) imports_life: bool,
     pub(crate) instances: Arc<Semaphore>,
     pub(crate) engine_instances: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
@@ -56,18 +71,49 @@ pub(crate) struct Inner {
     pub(crate) ticker: Arc<Ticker>,
     /// How often its instances together ask about peers.
     pub(crate) peer_pace: Mutex<Pace>,
+    /// How many datagrams its instances together send.
+    pub(crate) datagrams: Mutex<Bucket>,
+    pub(crate) cpu: Arc<CpuMeter>,
+    pub(crate) lookup: AddressLookup,
+    pub(crate) stores: Arc<Stores>,
+    /// Its store, once something was asked of it.
+    pub(crate) store: OnceCell<Arc<StoreFile>>,
+    /// Files and folders that no grant may touch.
+    pub(crate) forbidden: Arc<[PathBuf]>,
+    /// Told whenever the settings have changed.
+    pub(crate) settings_changed: watch::Sender<()>,
+    /// Cancelled when the plugin is asked to end.
+    pub(crate) stopping: CancellationToken,
     /// Cancelled when the plugin is stopped.
     pub(crate) stopped: CancellationToken,
 }
 
 impl Inner {
-    pub(crate) fn access(&self, extra: Grants) -> Access {
+    pub(crate) fn access(&self, extra: Grants, run: RunKind) -> Access {
         Access::new(
             self.manifest.name.clone(),
             self.grants.clone(),
             extra,
             self.counters.clone(),
+            run,
         )
+    }
+
+    /// Its store, opened where it is not open yet.
+    pub(crate) async fn store(&self) -> Result<Arc<StoreFile>, HostError> {
+        let open = || self.stores.open(&self.manifest.name);
+        self.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// Takes the turn of one datagram and tells how long to wait for it.
+    pub(crate) fn datagram_turn(&self, now: Instant) -> Option<Duration> {
+        let mut datagrams = self.datagrams.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = datagrams.take(now, 1.0);
+        drop(datagrams);
+        if wait.is_some() {
+            self.counters.auditor.limit("datagrams");
+        }
+        wait
     }
 
     /// Remembers and logs how a run ended.
@@ -94,53 +140,89 @@ pub(crate) struct InstanceState {
     pub(crate) owner: Owner,
     pub(crate) output: Option<mpsc::Sender<CommandEvent>>,
     pub(crate) runtime: Handle,
+    /// Cancelled when this instance is asked to end.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) settings_seen: watch::Receiver<()>,
 }
 
 impl InstanceState {
+    /// Makes the state of one instance; fails where a granted directory cannot be had.
     pub(crate) fn new(
         plugin: Arc<Inner>,
         access: Access,
         ending: Arc<Ending>,
         owner: Owner,
         output: Option<mpsc::Sender<CommandEvent>>,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(plugin.limits.streams + WASI_HANDLES);
-        let wasi = WasiCtx::builder()
-            .stdout(LineWriter::new(plugin.log.clone(), LogLevel::Info))
-            .stderr(LineWriter::new(plugin.log.clone(), LogLevel::Warn))
-            .build();
-        Self {
+        Ok(Self {
             table,
-            wasi,
-            memory: MemoryLimit::new(plugin.limits.memory_bytes),
+            wasi: wasi(&plugin, &access)?,
+            memory: MemoryLimit::new(plugin.limits.memory_bytes, plugin.counters.clone()),
+            stopping: plugin.stopping.clone(),
+            settings_seen: plugin.settings_changed.subscribe(),
             plugin,
             access,
             ending,
             owner,
             output,
             runtime: Handle::current(),
+        })
+    }
+
+    /// Gives the plugin something to hold, where it does not hold too much.
+    pub(crate) fn give<T: Send + 'static>(&mut self, handle: T) -> Result<Resource<T>, HostError> {
+        let given = self.table.push(handle).map_err(|error| self.too_many(&error));
+        if given.is_ok() {
+            self.plugin.counters.handles_total.fetch_add(1, Ordering::Relaxed);
         }
+        given
     }
 
     /// Gives the plugin a duplex, or resets it where the plugin holds too many.
     pub(crate) fn hold(&mut self, duplex: Duplex) -> Result<Resource<DuplexHandle>, HostError> {
         let shared = duplex.shared.clone();
         let handle = DuplexHandle::new(duplex, self.ending.clone());
-        self.table.push(handle).map_err(|error| {
-            shared.reset();
-            self.too_many(&error)
-        })
+        self.give(handle).inspect_err(|_| shared.reset())
     }
 
     /// The answer where the table of handles is full.
     pub(crate) fn too_many(&self, error: &ResourceTableError) -> HostError {
         let (plugin, limit) = (&self.owner.counters.plugin, self.plugin.limits.streams);
         tracing::debug!(%plugin, %error, "no room for another handle");
+        self.plugin.counters.auditor.limit("streams");
         HostError::Limit(format!(
             "the plugin {plugin} holds {limit} streams already; its limit is plugins.{plugin}.limits.streams"
         ))
     }
+}
+
+/// What WASI shows to one instance: standard output and error as log lines, granted directories, granted variables.
+fn wasi(plugin: &Inner, access: &Access) -> Result<WasiCtx, String> {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(LineWriter::new(plugin.log.clone(), LogLevel::Info))
+        .stderr(LineWriter::new(plugin.log.clone(), LogLevel::Warn));
+    let grants = access.now();
+    if !grants.directories.is_empty() {
+        directories::open(&grants, &plugin.forbidden, &mut wasi)?;
+        let folders = || {
+            let folders: Vec<_> = grants.directories.iter().map(|grant| grant.guest()).collect();
+            folders.join(", ")
+        };
+        plugin.counters.auditor.used("directories", folders, access.run());
+    }
+    for name in &grants.environment {
+        // One that is not set is not there; one that is no text cannot be passed on.
+        if let Ok(value) = std::env::var(name.as_str()) {
+            wasi.env(name.as_str(), value);
+            plugin
+                .counters
+                .auditor
+                .used("environment", || name.to_string(), access.run());
+        }
+    }
+    Ok(wasi.build())
 }
 
 impl WasiView for InstanceState {

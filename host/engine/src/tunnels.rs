@@ -166,9 +166,10 @@ impl Meter for Direction {
         self.tunnel.quiet()
     }
 
-    fn count(&self, bytes: usize) {
+    fn count(&self, bytes: usize) -> Option<Duration> {
         let (tunnel, registry) = (&self.tunnel, &self.registry);
         let plugin = &tunnel.owner.counters;
+        let pause = plugin.pass(bytes);
         let bytes = bytes as u64;
         let counters = match self.inwards {
             true => [&tunnel.bytes_in, &plugin.bytes_in, &registry.bytes_in],
@@ -179,6 +180,7 @@ impl Meter for Direction {
         }
         let now = u64::try_from(tunnel.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tunnel.last.store(now, Ordering::Relaxed);
+        pause
     }
 }
 

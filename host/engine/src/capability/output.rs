@@ -20,26 +20,30 @@ impl<T: Send + 'static> output::HostWithStore<T> for Capabilities {
         event: output::Event,
     ) -> wasmtime::Result<Result<(), types::Error>> {
         let sender = accessor.with(|mut access| access.get().output.clone());
-        Ok(emit(sender, event).await.map_err(types::Error::from))
+        Ok(emit(sender, &event.text, &event.json)
+            .await
+            .map_err(types::Error::from))
     }
 }
 
-async fn emit(
+/// Tells one event, checked and bounded.
+pub(crate) async fn emit(
     sender: Option<tokio::sync::mpsc::Sender<CommandEvent>>,
-    event: output::Event,
+    text: &str,
+    json: &str,
 ) -> Result<(), HostError> {
     let sender = sender.ok_or_else(|| HostError::Closed("nobody called a command here".to_owned()))?;
-    if event.text.len().saturating_add(event.json.len()) > MAX_EVENT_BYTES {
+    if text.len().saturating_add(json.len()) > MAX_EVENT_BYTES {
         return Err(HostError::Invalid(format!(
             "an event holds at most {MAX_EVENT_BYTES} bytes"
         )));
     }
-    let json = serde_json::from_str(&event.json)
+    let json = serde_json::from_str(json)
         .ok()
         .filter(serde_json::Value::is_object)
         .ok_or_else(|| HostError::Invalid("the event's json is not a JSON object".to_owned()))?;
     let event = CommandEvent {
-        text: event.text,
+        text: text.to_owned(),
         json,
     };
     let sent = sender.send(event).await;

@@ -4,19 +4,21 @@
 
 use std::{
     any::{Any, TypeId},
+    future::Future,
     io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::timeout,
+    time::{Sleep, sleep, timeout},
 };
 use wasmtime::{
     StoreContextMut,
@@ -34,9 +36,29 @@ use crate::{
 /// The most that one read brings into the plugin.
 const READ_BYTES: usize = 64 << 10;
 
+/// A wait between two portions of bytes.
+#[derive(Default)]
+struct Pause(Option<Pin<Box<Sleep>>>);
+
+impl Pause {
+    fn start(&mut self, wait: Option<Duration>) {
+        self.0 = wait.map(|wait| Box::pin(sleep(wait)));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(sleep) = &mut self.0 {
+            ready!(sleep.as_mut().poll(cx));
+            self.0 = None;
+        }
+        Poll::Ready(())
+    }
+}
+
 /// Reads a duplex for a plugin.
 pub(super) struct Producer {
     source: Option<Source>,
+    /// The plugin's bandwidth is used up until then.
+    pause: Pause,
     counters: Arc<Counters>,
     activity: Arc<AtomicU64>,
 }
@@ -45,6 +67,7 @@ impl Producer {
     pub(super) fn new(source: Source, counters: Arc<Counters>, activity: Arc<AtomicU64>) -> Self {
         Self {
             source: Some(source),
+            pause: Pause::default(),
             counters,
             activity,
         }
@@ -77,6 +100,12 @@ impl<D> StreamProducer<D> for Producer {
         if destination.remaining(&mut store) == Some(0) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
+        if this.pause.poll(cx).is_pending() {
+            return match finish {
+                true => Poll::Ready(Ok(StreamResult::Cancelled)),
+                false => Poll::Pending,
+            };
+        }
         let mut destination = destination.as_direct(store, READ_BYTES);
         let mut buffer = ReadBuf::new(destination.remaining());
         match Pin::new(&mut source.reader).poll_read(cx, &mut buffer) {
@@ -87,6 +116,7 @@ impl<D> StreamProducer<D> for Producer {
                     this.counters.bytes_in.fetch_add(count as u64, Ordering::Relaxed);
                 }
                 this.activity.fetch_add(1, Ordering::Relaxed);
+                this.pause.start(this.counters.pass(count));
                 destination.mark_written(count);
                 Poll::Ready(Ok(StreamResult::Completed))
             }
@@ -115,6 +145,8 @@ pub(super) struct Consumer {
     counters: Arc<Counters>,
     ending: Arc<Ending>,
     activity: Arc<AtomicU64>,
+    /// The plugin's bandwidth is used up until then.
+    pause: Pause,
     /// Bytes were taken and the transport has yet to take them from us.
     flushing: bool,
 }
@@ -132,6 +164,7 @@ impl Consumer {
             counters,
             ending,
             activity,
+            pause: Pause::default(),
             flushing: false,
         }
     }
@@ -177,6 +210,12 @@ impl<D> StreamConsumer<D> for Consumer {
         if this.flushing {
             return this.poll_flushed(cx, finish);
         }
+        if this.pause.poll(cx).is_pending() {
+            return match finish {
+                true => Poll::Ready(Ok(StreamResult::Cancelled)),
+                false => Poll::Pending,
+            };
+        }
         let Some((writer, _)) = this.out.as_mut() else {
             return Poll::Ready(Ok(StreamResult::Dropped));
         };
@@ -192,6 +231,7 @@ impl<D> StreamConsumer<D> for Consumer {
                     this.counters.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
                 }
                 this.activity.fetch_add(1, Ordering::Relaxed);
+                this.pause.start(this.counters.pass(count));
                 this.poll_flushed(cx, finish)
             }
             Poll::Ready(Err(error)) => this.fail(error),

@@ -4,13 +4,14 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::{
-    net::{TcpListener, TcpStream, lookup_host},
+    net::{TcpListener, TcpStream},
     select,
     time::{sleep, timeout},
 };
 use wasmtime::component::{Accessor, Resource};
 
 use crate::{
+    access::Reach,
     bindings::peerup::plugin::{tcp, types},
     duplex::Duplex,
     error::HostError,
@@ -18,12 +19,10 @@ use crate::{
     state::{Capabilities, InstanceState},
 };
 
-/// How long looking a name up and connecting may take together.
+/// How long looking a name up may take, and connecting after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one address has before the next is tried beside it (RFC 8305, section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-/// How many addresses of one name are tried.
-const MAX_ADDRESSES: usize = 8;
 
 impl tcp::Host for InstanceState {}
 
@@ -32,10 +31,11 @@ impl<T: Send + 'static> tcp::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         target: String,
     ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
-        if let Err(error) = accessor.with(|mut access| access.get().access.connect(&target)) {
-            return Ok(Err(error.into()));
-        }
-        let connected = connect(&target).await;
+        let connected = async {
+            let addresses = super::looked_up(accessor, Reach::TcpConnect, &target, CONNECT_TIMEOUT).await?;
+            connect(&target, addresses).await
+        };
+        let connected = connected.await;
         let held =
             accessor.with(|mut access| connected.and_then(|stream| access.get().hold(Duplex::tcp(stream))));
         Ok(held.map_err(types::Error::from))
@@ -45,15 +45,12 @@ impl<T: Send + 'static> tcp::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         address: String,
     ) -> wasmtime::Result<Result<Resource<ListenerHandle>, types::Error>> {
-        if let Err(error) = accessor.with(|mut access| access.get().access.listen(&address)) {
-            return Ok(Err(error.into()));
-        }
-        let bound = listen(&address).await;
-        let held = accessor.with(|mut access| {
-            let state = access.get();
-            let handle = bound?;
-            state.table.push(handle).map_err(|error| state.too_many(&error))
-        });
+        let bound = async {
+            let addresses = super::looked_up(accessor, Reach::TcpListen, &address, CONNECT_TIMEOUT).await?;
+            listen(&address, &addresses).await
+        };
+        let bound = bound.await;
+        let held = accessor.with(|mut access| access.get().give(bound?));
         Ok(held.map_err(types::Error::from))
     }
 }
@@ -88,29 +85,12 @@ impl<T: Send + 'static> tcp::HostListenerWithStore<T> for Capabilities {
     }
 }
 
-async fn connect(target: &str) -> Result<TcpStream, HostError> {
-    let attempt = async {
-        let addresses = lookup(target).await?;
-        race(addresses)
-            .await
-            .map_err(|error| connect_error(target, &error))
-    };
-    timeout(CONNECT_TIMEOUT, attempt).await.unwrap_or_else(|_| {
-        Err(HostError::TimedOut(format!(
+async fn connect(target: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, HostError> {
+    match timeout(CONNECT_TIMEOUT, race(addresses)).await {
+        Ok(raced) => raced.map_err(|error| connect_error(target, &error)),
+        Err(_) => Err(HostError::TimedOut(format!(
             "{target} did not answer within {CONNECT_TIMEOUT:?}"
-        )))
-    })
-}
-
-async fn lookup(target: &str) -> Result<Vec<SocketAddr>, HostError> {
-    let not_found = |why: &dyn std::fmt::Display| {
-        HostError::NotFound(format!("the address {target} cannot be looked up: {why}"))
-    };
-    let found = lookup_host(target).await.map_err(|error| not_found(&error))?;
-    let addresses: Vec<_> = found.take(MAX_ADDRESSES).collect();
-    match addresses.is_empty() {
-        true => Err(not_found(&"it has no address")),
-        false => Ok(addresses),
+        ))),
     }
 }
 
@@ -147,12 +127,9 @@ fn connect_error(target: &str, error: &io::Error) -> HostError {
     }
 }
 
-async fn listen(address: &str) -> Result<ListenerHandle, HostError> {
-    let addresses = timeout(CONNECT_TIMEOUT, lookup(address))
-        .await
-        .map_err(|_| HostError::TimedOut(format!("looking {address} up took too long")))??;
+async fn listen(address: &str, addresses: &[SocketAddr]) -> Result<ListenerHandle, HostError> {
     let bound = async {
-        let listener = TcpListener::bind(&*addresses).await?;
+        let listener = TcpListener::bind(addresses).await?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     };

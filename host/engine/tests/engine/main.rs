@@ -7,12 +7,20 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
+mod audit;
 mod bundled;
 mod cache;
 mod commands;
+mod contract;
+mod directories;
+mod events;
 mod grants;
 mod limits;
 mod peers;
+mod services;
+mod store;
 mod support;
 mod traceroute;
 mod tunnels;
+mod udp;

@@ -4,20 +4,22 @@ use std::{
     borrow::Cow,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures::future::BoxFuture;
 use libp2p_identity::{Keypair, PeerId};
 use peerup_engine::{
-    CommandEvent, ConnectionDetails, Duplex, Engine, EngineConfig, Host, HostError, InboundRequest, Limits,
-    Manifest, PathRef, PeerDetails, PeerRef, PeerRole, Plugin, PluginError, PluginSpec,
+    AuditEvent, AuditKind, CommandEvent, ConnectionDetails, Duplex, Engine, EngineConfig, Host, HostError,
+    InboundRequest, Limits, Manifest, PathRef, PeerDetails, PeerEvent, PeerEventKind, PeerRef, PeerRole,
+    Plugin, PluginError, PluginSpec,
 };
 use peerup_model::{Grants, PathPolicy, PluginName, Transport};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     net::{TcpListener, TcpStream},
+    sync::{broadcast, mpsc},
     time::timeout,
 };
 
@@ -30,6 +32,7 @@ pub(crate) struct OnePeer {
     pub(crate) id: PeerId,
     pub(crate) relay: PeerId,
     pub(crate) opened: Mutex<Vec<(String, DuplexStream)>>,
+    pub(crate) events: broadcast::Sender<PeerEvent>,
 }
 
 impl OnePeer {
@@ -38,6 +41,7 @@ impl OnePeer {
             id: Keypair::generate_ed25519().public().to_peer_id(),
             relay: Keypair::generate_ed25519().public().to_peer_id(),
             opened: Mutex::default(),
+            events: broadcast::Sender::new(256),
         })
     }
 
@@ -45,6 +49,16 @@ impl OnePeer {
         PeerRef {
             id: self.relay,
             name: Some("relay".parse().unwrap()),
+        }
+    }
+
+    /// An event about the peer `home`.
+    pub(crate) fn event(&self, kind: PeerEventKind, path: Option<PathRef>) -> PeerEvent {
+        PeerEvent {
+            kind,
+            peer: self.home().peer,
+            path,
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
         }
     }
 
@@ -134,16 +148,69 @@ impl Host for OnePeer {
     fn connected(&self) -> BoxFuture<'_, Result<Vec<PeerDetails>, HostError>> {
         Box::pin(async { Ok(vec![self.home(), self.relay()]) })
     }
+
+    fn subscribe(&self) -> Result<broadcast::Receiver<PeerEvent>, HostError> {
+        Ok(self.events.subscribe())
+    }
+
+    fn find_name(&self, name: &str) -> Result<Option<PeerId>, HostError> {
+        Ok((name == "home").then_some(self.id))
+    }
+
+    fn names(&self) -> Result<Vec<(String, PeerId)>, HostError> {
+        Ok(vec![
+            ("home".to_owned(), self.id),
+            ("relay".to_owned(), self.relay),
+        ])
+    }
 }
 
 pub(crate) fn engine() -> Engine {
+    engine_with(EngineConfig::default())
+}
+
+/// An engine with these settings, but for its size and its cache.
+pub(crate) fn engine_with(config: EngineConfig) -> Engine {
     Engine::new(EngineConfig {
         // Compiled once for all tests of a build.
         cache_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins")),
         max_instances: 64,
-        ..EngineConfig::default()
+        ..config
     })
     .unwrap()
+}
+
+/// The plugin that answers without waiting.
+pub(crate) fn sync() -> PluginSpec {
+    let guest = peerup_bundle::TEST_GUESTS
+        .iter()
+        .find(|guest| guest.name == "sync")
+        .unwrap();
+    PluginSpec {
+        manifest: Manifest::parse(guest.manifest).unwrap(),
+        wasm: Cow::Borrowed(guest.wasm),
+        ..hostile()
+    }
+}
+
+/// Grants as the config writes them, as JSON.
+pub(crate) fn grants(json: Value) -> Grants {
+    serde_json::from_value(json).unwrap()
+}
+
+/// Runs a command that succeeds, and returns the text of its last event.
+pub(crate) async fn told(plugin: &Plugin, name: &str, arguments: Value) -> String {
+    let (mut events, outcome) = run(plugin, name, arguments, Grants::default()).await;
+    outcome.unwrap();
+    events.pop().map(|event| event.text).unwrap_or_default()
+}
+
+/// Runs a command that fails in the plugin, and returns the error that it passed on.
+pub(crate) async fn refused(plugin: &Plugin, name: &str, arguments: Value) -> HostError {
+    match run(plugin, name, arguments, Grants::default()).await.1 {
+        Err(PluginError::Guest(error)) => error,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The hostile plugin as a spec, to be changed before it is loaded.
@@ -288,6 +355,19 @@ pub(crate) async fn until(mut so: impl FnMut() -> bool) {
     within(async {
         while !so() {
             tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until a limit was met.
+pub(crate) async fn limit_hit(audit: &mut mpsc::Receiver<AuditEvent>, wanted: &str) {
+    within(async {
+        loop {
+            let event = audit.recv().await.expect("the engine is gone");
+            if matches!(event.what, AuditKind::LimitHit { limit, .. } if limit == wanted) {
+                return;
+            }
         }
     })
     .await;

@@ -5,19 +5,20 @@
 //! `behaviour`, or else the name of the service. The plugin's settings say the rest.
 
 mod attack;
+mod local;
 
 use std::{future::pending, time::Duration};
 
 use peerup_plugin_sdk::{
-    Arguments, Command, Duplex, Error, Inbound, Incoming, Outgoing, PathPolicy, Request, Service, copy, join,
-    names, output, peers, settings, streams, tcp,
+    Arguments, Command, Duplex, Error, Inbound, Incoming, Outgoing, PathPolicy, Request, Resolved, Resolver,
+    Service, ServiceBinding, copy, join, life, name_list, names, output, peers, settings, streams, tcp,
 };
 use serde::Deserialize;
 use serde_json::json;
 
 struct Hostile;
 
-peerup_plugin_sdk::register!(Hostile: inbound, command);
+peerup_plugin_sdk::register!(Hostile: inbound, command, service, resolver);
 
 /// What a behaviour may need to know.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +30,53 @@ struct Details {
     peer: String,
     protocol: String,
     name: String,
+    key: String,
+    value: String,
+    path: String,
+    count: u32,
+}
+
+impl Service for Hostile {
+    async fn run() -> Result<(), Error> {
+        let details: Details = settings::get()?;
+        let behaviour = details.behaviour.clone().unwrap_or_default();
+        match behaviour.as_str() {
+            "until-stopping" => {
+                life::stopping().await;
+                Ok(())
+            }
+            "until-settings" => {
+                life::settings_changed().await;
+                let changed: Details = settings::get()?;
+                Err(Error::refused(changed.value))
+            }
+            "ignore-stopping" => pending().await,
+            other => anywhere(other, &details).await,
+        }
+    }
+}
+
+impl Resolver for Hostile {
+    async fn resolve(name: String) -> Result<Option<Resolved>, Error> {
+        let details: Details = settings::get()?;
+        let found = |peer: String, ttl| Ok(Some(Resolved { peer, ttl }));
+        match name.as_str() {
+            "known" => found(details.peer, None),
+            "for-ever" => found(details.peer, Some(Duration::from_secs(u64::from(u32::MAX)))),
+            "garbage" => found("x".repeat(10_000), None),
+            "hold" => pending().await,
+            "trap" => attack::trap(),
+            "error" => Err(Error::unreachable("no answer")),
+            "listed" => {
+                let peer = name_list::find("home").await?;
+                Ok(peer.map(|peer| Resolved {
+                    peer,
+                    ttl: Some(Duration::from_secs(60)),
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Command for Hostile {
@@ -119,9 +167,7 @@ async fn anywhere(behaviour: &str, details: &Details) -> Result<(), Error> {
         }
         "flood-peers" => attack::flood_the_peers().await,
         "error" => Err(Error::refused("asked to fail")),
-        other => Err(Error::invalid(format!(
-            "no behaviour {other:?} without a connection"
-        ))),
+        other => local::behave(other, details).await,
     }
 }
 
@@ -151,7 +197,7 @@ fn seen(details: &peers::Details) -> serde_json::Value {
 }
 
 /// Joins and returns at once.
-async fn pass(service: Option<Service>, connection: Duplex) -> Result<(), Error> {
+async fn pass(service: Option<ServiceBinding>, connection: Duplex) -> Result<(), Error> {
     let service = service.ok_or_else(|| Error::invalid("pass needs a service"))?;
     let local = tcp::connect(&service.local_address).await?;
     join(connection, local);

@@ -1,0 +1,91 @@
+//! Keys and values that outlive the instance.
+
+use std::sync::Arc;
+
+use wasmtime::component::Accessor;
+
+use crate::{
+    bindings::peerup::plugin::{store, types},
+    error::HostError,
+    state::{Capabilities, InstanceState},
+    store_file::{Change, StoreFile},
+};
+
+impl store::Host for InstanceState {}
+
+impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, types::Error>> {
+        let value = async {
+            let (file, _) = opened(accessor, "get").await?;
+            file.get(key).await
+        };
+        Ok(value.await.map_err(types::Error::from))
+    }
+
+    async fn apply(
+        accessor: &Accessor<T, Self>,
+        changes: Vec<Change>,
+    ) -> wasmtime::Result<Result<(), types::Error>> {
+        let applied = async {
+            let (file, limit) = opened(accessor, "apply").await?;
+            noted(accessor, file.apply(None, changes, limit).await).map(drop)
+        };
+        Ok(applied.await.map_err(types::Error::from))
+    }
+
+    async fn apply_if(
+        accessor: &Accessor<T, Self>,
+        key: String,
+        expected: Option<Vec<u8>>,
+        changes: Vec<Change>,
+    ) -> wasmtime::Result<Result<bool, types::Error>> {
+        let applied = async {
+            let (file, limit) = opened(accessor, "apply-if").await?;
+            noted(accessor, file.apply(Some((key, expected)), changes, limit).await)
+        };
+        Ok(applied.await.map_err(types::Error::from))
+    }
+
+    async fn keys(
+        accessor: &Accessor<T, Self>,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<String>, types::Error>> {
+        let keys = async {
+            let (file, _) = opened(accessor, "keys").await?;
+            file.keys(prefix, after, limit).await
+        };
+        Ok(keys.await.map_err(types::Error::from))
+    }
+}
+
+/// Asks for the grant and opens the plugin's file, with the size that was granted.
+async fn opened<T: Send + 'static>(
+    accessor: &Accessor<T, Capabilities>,
+    doing: &str,
+) -> Result<(Arc<StoreFile>, u64), HostError> {
+    let (plugin, limit) = accessor.with(|mut access| {
+        let state = access.get();
+        let limit = state.access.store(doing)?;
+        Ok::<_, HostError>((state.plugin.clone(), limit))
+    })?;
+    Ok((plugin.store().await?, limit))
+}
+
+/// Notes the size after a change, and a limit that was met.
+fn noted<T: Send + 'static>(
+    accessor: &Accessor<T, Capabilities>,
+    outcome: Result<(bool, u64), HostError>,
+) -> Result<bool, HostError> {
+    let plugin = accessor.with(|mut access| access.get().plugin.clone());
+    match &outcome {
+        Ok((_, bytes)) => plugin.counters.count_store(*bytes),
+        Err(HostError::Limit(_)) => plugin.counters.auditor.limit("store"),
+        Err(_) => {}
+    }
+    outcome.map(|(applied, _)| applied)
+}

@@ -1,0 +1,78 @@
+//! Granted directories: checked when a plugin is loaded, opened for each instance.
+
+use std::path::{Path, PathBuf};
+
+use peerup_model::{DirectoryAccess, DirectoryGrant, Grants};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+/// Returns why one of the granted directories cannot be had. `forbidden`: the daemon's own files and folders.
+pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<(), String> {
+    for (index, grant) in grants.directories.iter().enumerate() {
+        let path = real(grant)?;
+        if let Some(own) = forbidden.iter().find(|own| touches(&path, own)) {
+            return Err(format!(
+                "the directory {} cannot be granted: it holds, or lies in, {}, where the daemon keeps its own files; \
+                 grant another folder",
+                grant.path(),
+                own.display()
+            ));
+        }
+        let others = grants.directories.iter().take(index);
+        if others.into_iter().any(|other| other.guest() == grant.guest()) {
+            return Err(format!(
+                "two directories are granted as {}; give one of them another name with `as:`",
+                grant.guest()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the granted directories for one instance.
+pub(crate) fn open(grants: &Grants, forbidden: &[PathBuf], wasi: &mut WasiCtxBuilder) -> Result<(), String> {
+    check(grants, forbidden)?;
+    for grant in &grants.directories {
+        let perms = match grant.access() {
+            DirectoryAccess::Read => FsPerms::ReadOnly,
+            DirectoryAccess::Write => FsPerms::ReadWrite,
+        };
+        let opened = wasi.preopened_dir(real(grant)?, grant.guest(), perms);
+        opened.map_err(|error| {
+            format!(
+                "the granted directory {} cannot be opened: {error:#}; make it readable for the daemon",
+                grant.path()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// The folder that the grant names, links followed: what is checked is what is opened.
+fn real(grant: &DirectoryGrant) -> Result<PathBuf, String> {
+    let path = Path::new(grant.path());
+    let real = path.canonicalize().map_err(|error| {
+        format!(
+            "the granted directory {} cannot be opened: {error}; make it, or take it out of the grants",
+            grant.path()
+        )
+    })?;
+    if !real.is_dir() {
+        return Err(format!("the granted directory {} is no directory", grant.path()));
+    }
+    // A link may lead to what no grant may name.
+    let Some(text) = real.to_str() else {
+        return Err(format!(
+            "the granted directory {} leads to a path that is no text",
+            grant.path()
+        ));
+    };
+    DirectoryGrant::new(text, None, grant.access())
+        .map_err(|error| format!("the granted directory {} leads to {text}: {error}", grant.path()))?;
+    Ok(real)
+}
+
+/// Whether one of two paths lies in the other.
+fn touches(path: &Path, own: &Path) -> bool {
+    let own = own.canonicalize().unwrap_or_else(|_| own.to_owned());
+    own.starts_with(path) || path.starts_with(&own)
+}
