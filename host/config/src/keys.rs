@@ -101,7 +101,16 @@ pub(crate) const NODE: Shape = Map(&[
             ("settings", Free),
             (
                 "limits",
-                Map(&[("memory", Value), ("cpu", Value), ("instances", Value)]),
+                Map(&[
+                    ("memory", Value),
+                    ("cpu", Value),
+                    ("instances", Value),
+                    ("cpu_budget", Value),
+                    ("bandwidth", Value),
+                    ("datagrams", Value),
+                    ("log_lines", Value),
+                    ("drain", Value),
+                ]),
             ),
         ])),
     ),

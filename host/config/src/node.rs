@@ -27,6 +27,8 @@ const DEFAULT_WRITE: Duration = Duration::from_secs(3600);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(3);
 /// Most instances of one plugin: the engine's pool of slots is sized on this scale.
 const MAX_INSTANCES: u32 = 100_000;
+/// Most datagrams or lines of log a second; far above what makes sense.
+const MAX_A_SECOND: u32 = 10_000_000;
 /// Least memory that a component can start with: one page of WebAssembly.
 const LEAST_MEMORY: u64 = 64 * 1024;
 /// Most memory of one instance: a 32-bit address space.
@@ -134,6 +136,16 @@ pub struct PluginLimits {
     pub cpu: Duration,
     /// Instances alive at once.
     pub instances: u32,
+    /// Processor time of all calls together in a minute.
+    pub cpu_budget: Duration,
+    /// Bytes a second through its streams, tunnels and sockets; none is as fast as it goes.
+    pub bandwidth: Option<u64>,
+    /// UDP datagrams a second that it may send.
+    pub datagrams: u32,
+    /// Lines of log a second.
+    pub log_lines: u32,
+    /// How long its service may go on after it was asked to end.
+    pub drain: Duration,
 }
 
 /// Time limits of tunnels.
@@ -186,6 +198,11 @@ impl Default for PluginLimits {
             memory: 16 << 20,
             cpu: Duration::from_secs(1),
             instances: 256,
+            cpu_budget: Duration::from_secs(30),
+            bandwidth: None,
+            datagrams: 10_000,
+            log_lines: 20,
+            drain: Duration::from_secs(30),
         }
     }
 }
@@ -483,7 +500,32 @@ fn limits(plugin: &String, raw: RawLimits, reader: &mut Reader<'_>) -> PluginLim
         });
         reader.take(at!["plugins", plugin, "limits", "memory"], found)
     });
+    let bandwidth = raw.bandwidth.filter(|text| text != "unlimited").and_then(|text| {
+        let found = values::size(&text).and_then(|bytes| match bytes {
+            0 => Err("has to be more than 0, or `unlimited`".to_owned()),
+            bytes => Ok(bytes),
+        });
+        reader.take(at!["plugins", plugin, "limits", "bandwidth"], found)
+    });
+    let mut count = |key: &str, text: Option<String>, default: u32| {
+        reader.count(at!["plugins", plugin, "limits", key], text, default, MAX_A_SECOND)
+    };
+    let datagrams = count("datagrams", raw.datagrams, default.datagrams);
+    let log_lines = count("log_lines", raw.log_lines, default.log_lines);
     PluginLimits {
+        bandwidth,
+        datagrams,
+        log_lines,
+        cpu_budget: reader.duration(
+            at!["plugins", plugin, "limits", "cpu_budget"],
+            raw.cpu_budget,
+            default.cpu_budget,
+        ),
+        drain: reader.duration(
+            at!["plugins", plugin, "limits", "drain"],
+            raw.drain,
+            default.drain,
+        ),
         memory: memory.unwrap_or(default.memory),
         cpu: reader.duration(at!["plugins", plugin, "limits", "cpu"], raw.cpu, default.cpu),
         instances: reader.count(

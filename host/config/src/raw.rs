@@ -107,6 +107,11 @@ pub(crate) struct RawLimits {
     pub(crate) memory: Option<String>,
     pub(crate) cpu: Option<String>,
     pub(crate) instances: Option<String>,
+    pub(crate) cpu_budget: Option<String>,
+    pub(crate) bandwidth: Option<String>,
+    pub(crate) datagrams: Option<String>,
+    pub(crate) log_lines: Option<String>,
+    pub(crate) drain: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -66,6 +66,26 @@ fn every_grant_is_read() {
 }
 
 #[test]
+fn every_limit_is_read() {
+    let text = "plugins:\n  x:\n    limits: {cpu_budget: 10s, bandwidth: 1MB, datagrams: 5, log_lines: 6, drain: 7s}\n";
+    let limits = node(text).plugins["x"].limits;
+    assert_eq!(
+        (limits.cpu_budget, limits.drain),
+        (Duration::from_secs(10), Duration::from_secs(7))
+    );
+    assert_eq!(
+        (limits.bandwidth, limits.datagrams, limits.log_lines),
+        (Some(1 << 20), 5, 6)
+    );
+    let error = node_error("plugins:\n  x:\n    limits: {bandwidth: 0, datagrams: 0}\n");
+    assert!(
+        error.contains("line 3, column 14: plugins.x.limits.bandwidth: has to be more than 0"),
+        "{error}"
+    );
+    assert!(error.contains("plugins.x.limits.datagrams"), "{error}");
+}
+
+#[test]
 fn a_wrong_grant_is_told_with_its_place() {
     let lines = [
         "stor: 10MB",
