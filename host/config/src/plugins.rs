@@ -15,8 +15,8 @@ use crate::{
 const MAX_INSTANCES: u32 = 100_000;
 /// Most streams of one instance, and tunnels of one plugin.
 const MAX_STREAMS: u32 = 1_000_000;
-/// Most log lines a second.
-const MAX_LOG_RATE: u32 = 100_000;
+/// Most datagrams or log lines a second; far above what makes sense.
+const MAX_RATE: u32 = 10_000_000;
 /// Least memory that a component can start with: one page of WebAssembly.
 const LEAST_MEMORY: u64 = 64 * 1024;
 /// Most memory of one instance: a 32-bit address space.
@@ -62,8 +62,10 @@ pub struct PluginLimits {
     pub tunnels: u32,
     /// Bytes a second, in and out together; none for no limit.
     pub bandwidth: Option<u64>,
-    /// Log lines a second.
-    pub log_rate: u32,
+    /// UDP datagrams a second that it may send.
+    pub datagrams: u32,
+    /// Log lines a second; five times as many at once.
+    pub log_lines: u32,
     /// How long what it has under way may go on after it was told to end.
     pub drain: Duration,
 }
@@ -78,7 +80,8 @@ impl Default for PluginLimits {
             streams: 1024,
             tunnels: 16_384,
             bandwidth: None,
-            log_rate: 100,
+            datagrams: 10_000,
+            log_lines: 20,
             drain: Duration::from_secs(30),
         }
     }
@@ -181,7 +184,7 @@ fn limits(plugin: &String, raw: RawLimits, reader: &mut Reader<'_>) -> PluginLim
         });
         reader.take(at!["plugins", plugin, "limits", "memory"], found)
     });
-    let bandwidth = raw.bandwidth.and_then(|text| {
+    let bandwidth = raw.bandwidth.filter(|text| text != "unlimited").and_then(|text| {
         let found = values::size(&text).and_then(|bytes| match bytes {
             LEAST_BANDWIDTH.. => Ok(bytes),
             _ => Err(format!("{text:?} is less than 64KB a second")),
@@ -194,7 +197,8 @@ fn limits(plugin: &String, raw: RawLimits, reader: &mut Reader<'_>) -> PluginLim
     let instances = count("instances", raw.instances, default.instances, MAX_INSTANCES);
     let streams = count("streams", raw.streams, default.streams, MAX_STREAMS);
     let tunnels = count("tunnels", raw.tunnels, default.tunnels, MAX_STREAMS);
-    let log_rate = count("log_rate", raw.log_rate, default.log_rate, MAX_LOG_RATE);
+    let datagrams = count("datagrams", raw.datagrams, default.datagrams, MAX_RATE);
+    let log_lines = count("log_lines", raw.log_lines, default.log_lines, MAX_RATE);
     let mut time =
         |key: &str, text, default| reader.duration(at!["plugins", plugin, "limits", key], text, default);
     PluginLimits {
@@ -206,7 +210,8 @@ fn limits(plugin: &String, raw: RawLimits, reader: &mut Reader<'_>) -> PluginLim
         streams,
         tunnels,
         bandwidth,
-        log_rate,
+        datagrams,
+        log_lines,
     }
 }
 

@@ -115,7 +115,8 @@ pub(crate) struct RawLimits {
     pub(crate) streams: Option<String>,
     pub(crate) tunnels: Option<String>,
     pub(crate) bandwidth: Option<String>,
-    pub(crate) log_rate: Option<String>,
+    pub(crate) datagrams: Option<String>,
+    pub(crate) log_lines: Option<String>,
     pub(crate) drain: Option<String>,
 }
 

@@ -66,6 +66,26 @@ fn every_grant_is_read() {
 }
 
 #[test]
+fn every_limit_is_read() {
+    let text = "plugins:\n  x:\n    limits: {cpu_budget: 10s, bandwidth: 1MB, datagrams: 5, log_lines: 6, drain: 7s}\n";
+    let limits = node(text).plugins["x"].limits;
+    assert_eq!(
+        (limits.cpu_budget, limits.drain),
+        (Duration::from_secs(10), Duration::from_secs(7))
+    );
+    assert_eq!(
+        (limits.bandwidth, limits.datagrams, limits.log_lines),
+        (Some(1 << 20), 5, 6)
+    );
+    let error = node_error("plugins:\n  x:\n    limits: {bandwidth: 0, datagrams: 0}\n");
+    assert!(
+        error.contains("line 3, column 14: plugins.x.limits.bandwidth: has to be more than 0"),
+        "{error}"
+    );
+    assert!(error.contains("plugins.x.limits.datagrams"), "{error}");
+}
+
+#[test]
 fn a_wrong_grant_is_told_with_its_place() {
     let lines = [
         "stor: 10MB",
@@ -570,7 +590,7 @@ fn resolvers_are_plugins_of_the_config_and_in_its_order() {
 fn a_plugin_has_its_own_callers_and_limits() {
     let text = concat!(
         "version: 1\nplugins:\n  files:\n    allow: []\n    authorized_keys: files_keys\n",
-        "    limits: {bandwidth: 1MB, log_rate: 5, streams: 7, tunnels: 8, cpu_budget: 3s, drain: 4s}\n",
+        "    limits: {bandwidth: 1MB, log_lines: 5, streams: 7, tunnels: 8, cpu_budget: 3s, drain: 4s}\n",
     );
     let loaded = parse_node(text, Path::new("/x/peerup.yaml")).unwrap();
     assert_eq!(loaded.warnings.len(), 1, "an empty list lets nobody in");
@@ -579,7 +599,7 @@ fn a_plugin_has_its_own_callers_and_limits() {
     let entry = &config.plugins[&files];
     assert_eq!(entry.keys_file.as_deref(), Some(Path::new("/x/files_keys")));
     assert_eq!(
-        (entry.limits.bandwidth, entry.limits.log_rate),
+        (entry.limits.bandwidth, entry.limits.log_lines),
         (Some(1 << 20), 5)
     );
     assert_eq!((entry.limits.streams, entry.limits.tunnels), (7, 8));
@@ -589,7 +609,7 @@ fn a_plugin_has_its_own_callers_and_limits() {
         .unwrap();
     assert!(!config.plugin_allows(&files, &peer));
     assert!(config.plugin_allows(&"ping".parse().unwrap(), &peer));
-    for wrong in ["bandwidth: 1KB", "log_rate: 0", "tunnels: many"] {
+    for wrong in ["bandwidth: 1KB", "log_lines: 0", "tunnels: many"] {
         let text = format!("version: 1\nplugins:\n  x: {{limits: {{{wrong}}}}}\n");
         assert!(parse_node(&text, Path::new("/x/peerup.yaml")).is_err(), "{wrong}");
     }

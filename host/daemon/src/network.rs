@@ -23,6 +23,9 @@ use crate::{app::App, path_rules, resolvers};
 /// Events that wait for a slow plugin; the contract promises so many.
 const EVENT_QUEUE: usize = 256;
 
+/// Events that wait for a slow plugin; the contract promises so many.
+const EVENT_QUEUE: usize = 256;
+
 /// The host functions' way to the running node, which is made after the plugins are.
 #[derive(Debug)]
 pub(crate) struct Network {

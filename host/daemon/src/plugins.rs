@@ -85,6 +85,11 @@ impl PluginSet {
                 memory_bytes: usize::try_from(entry.limits.memory).unwrap_or(usize::MAX),
                 cpu: entry.limits.cpu,
                 instances: usize::try_from(entry.limits.instances).unwrap_or(usize::MAX),
+                cpu_budget: entry.limits.cpu_budget,
+                bandwidth: entry.limits.bandwidth,
+                datagrams: entry.limits.datagrams,
+                log_lines: entry.limits.log_lines,
+                drain: entry.limits.drain,
                 ..Limits::default()
             },
         };

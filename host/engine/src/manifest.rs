@@ -41,7 +41,8 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capability {
-    /// `protocols`, `tcp.connect`, `tcp.listen`, `names.resolve`, `peers.read` or `peers.addresses`.
+    /// `protocols`, `tcp.connect`, `tcp.listen`, `udp.bind`, `udp.connect`, `store`, `directories`, `environment`,
+    /// `names.resolve`, `names.list`, `peers.read` or `peers.addresses`.
     pub name: String,
     /// What it needs it for, for the operator to read.
     pub reason: String,
