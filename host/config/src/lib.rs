@@ -19,6 +19,7 @@ mod paths;
 mod position;
 mod raw;
 mod relay;
+mod section;
 mod template;
 mod values;
 
@@ -36,5 +37,6 @@ pub use node::{
 };
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
 pub use relay::{Enrollment, RelayConfig, RelayResources};
+pub use section::{GrantEntry, PluginSection};
 pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};
 pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};

@@ -7,6 +7,7 @@ use std::{
 };
 
 use peerup_model::{Grants, PluginName, ServiceName};
+use peerup_package::Manifest;
 
 use crate::{
     bindings::exports::peerup::plugin::inbound,
@@ -16,7 +17,6 @@ use crate::{
     guest_log::LogLine,
     instance::{Call, Instance, Purpose},
     limits::Limits,
-    manifest::Manifest,
     records::peer_record,
     state::Inner,
     stats::PluginStats,

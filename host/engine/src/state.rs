@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use peerup_model::Grants;
+use peerup_package::Manifest;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
@@ -27,7 +28,6 @@ use crate::{
     handles::DuplexHandle,
     host::Host,
     limits::{Limits, MemoryLimit},
-    manifest::Manifest,
     pace::Pace,
     stats::Counters,
     ticker::Ticker,

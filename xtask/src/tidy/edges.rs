@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
@@ -14,7 +14,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("host/paths", &["peerup-model"]),
     ("host/api", &["peerup-model"]),
     ("host/net", &["peerup-model", "peerup-trust", "peerup-paths"]),
-    ("host/engine", &["peerup-model"]),
+    ("host/package", &["peerup-model"]),
+    ("host/engine", &["peerup-model", "peerup-package"]),
     (
         "host/daemon",
         &[
@@ -24,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "peerup-paths",
             "peerup-api",
             "peerup-net",
+            "peerup-package",
             "peerup-engine",
             "peerup-bundle",
         ],
@@ -39,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "peerup-config",
             "peerup-trust",
             "peerup-api",
+            "peerup-package",
             "peerup-daemon",
         ],
     ),
