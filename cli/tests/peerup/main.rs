@@ -17,6 +17,9 @@ mod files;
 mod json;
 mod pairing;
 mod paths;
+mod plugins;
+#[cfg(feature = "oci")]
+mod registry;
 mod relay;
 mod support;
 mod traceroute;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
@@ -15,6 +15,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("host/api", &["peerup-model"]),
     ("host/net", &["peerup-model", "peerup-trust", "peerup-paths"]),
     ("host/package", &["peerup-model"]),
+    ("host/registry", &[]),
     ("host/engine", &["peerup-model", "peerup-package"]),
     (
         "host/daemon",
@@ -42,6 +43,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "peerup-trust",
             "peerup-api",
             "peerup-package",
+            "peerup-registry",
             "peerup-daemon",
         ],
     ),
@@ -50,8 +52,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// What tests of a crate may use on top. Every crate's tests may use the testkit.
-const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] =
-    [("host/engine", &["peerup-bundle"]), ("cli", &["relay-server"])];
+const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] = [
+    ("host/engine", &["peerup-bundle"]),
+    ("cli", &["relay-server", "peerup-bundle"]),
+];
 
 const TESTKIT: &str = "peerup-testkit";
 
