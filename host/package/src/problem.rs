@@ -36,10 +36,26 @@ impl Problem {
         Self {
             line: 1 + before.matches('\n').count(),
             column: 1 + before.get(line_start..).unwrap_or_default().chars().count(),
-            key: key.into(),
-            message: message.into(),
+            key: visible(&key.into()),
+            message: visible(&message.into()),
         }
     }
+}
+
+/// Returns whether a character shows as what it is: no control character, nothing that reorders or hides what a
+/// terminal shows. A plugin's texts are read by whoever decides on its rights.
+pub(crate) fn is_visible(c: char) -> bool {
+    let hidden = matches!(
+        c,
+        '\u{00ad}' | '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    !c.is_control() && !hidden
+}
+
+/// A foreign text may be quoted in a problem; what a terminal would obey is left out.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| is_visible(*c)).collect()
 }
 
 impl fmt::Display for Problem {

@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::problem::{Problem, unknown};
+use crate::problem::{Problem, is_visible, unknown};
 
 /// What is read, and what was wrong with it so far.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Table<'a, 't> {
 /// What a text may look like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
-    /// The most bytes; there is at least one, and no control character.
+    /// The most bytes; there is at least one, and each character shows as what it is.
     pub(crate) bytes: usize,
 }
 
@@ -111,8 +111,8 @@ impl<'t> Reader<'t> {
             "is empty".to_owned()
         } else if text.len() > bound.bytes {
             format!("is longer than {} bytes", bound.bytes)
-        } else if text.contains(char::is_control) {
-            "has more than one line, or a control character".to_owned()
+        } else if !text.chars().all(is_visible) {
+            "has more than one line, or a character that does not show".to_owned()
         } else {
             return Some(Spanned::new(span, text.to_owned()));
         };

@@ -11,11 +11,13 @@ use oci_client::{
 };
 
 use crate::{
-    credentials::Credentials, error::RegistryError, http::Limits, pull::digest_of, reference::OciReference,
+    credentials::Credentials,
+    error::RegistryError,
+    http::Limits,
+    pull::COMPONENT_MEDIA_TYPE,
+    reference::{OciReference, digest_of},
 };
 
-/// The type of a component among the layers.
-pub(crate) const COMPONENT_MEDIA_TYPE: &str = "application/wasm";
 /// The type of the config that goes with it.
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.wasm.config.v0+json";
 

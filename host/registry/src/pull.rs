@@ -1,15 +1,16 @@
 //! Gets the one component of an artifact.
 
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     credentials::Credentials,
     error::RegistryError,
     http::{Elsewhere, Limits, Registry},
-    publish::COMPONENT_MEDIA_TYPE,
-    reference::{OciReference, is_digest},
+    reference::{OciReference, digest_of, is_digest},
 };
+
+/// The type of a component among the layers.
+pub(crate) const COMPONENT_MEDIA_TYPE: &str = "application/wasm";
 
 /// A package from a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,11 +122,4 @@ fn same(reference: &OciReference, what: &str, found: &str, expected: &str) -> Re
             expected: expected.to_owned(),
         }),
     }
-}
-
-pub(crate) fn digest_of(bytes: &[u8]) -> String {
-    format!(
-        "sha256:{}",
-        data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
-    )
 }

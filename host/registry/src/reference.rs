@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use oci_client::Reference;
+use sha2::{Digest as _, Sha256};
 
 const SCHEME: &str = "oci://";
 const MAX_BYTES: usize = 512;
@@ -146,6 +147,14 @@ impl FromStr for OciReference {
             digest,
         })
     }
+}
+
+/// Returns the digest of these bytes as references write it.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    format!(
+        "sha256:{}",
+        data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+    )
 }
 
 pub(crate) fn is_digest(text: &str) -> bool {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::problem::Problem;
+use crate::problem::{Problem, is_visible};
 
 const GOOD: &str = r#"
 name = "chess"
@@ -200,6 +200,21 @@ fn refuses_values_of_the_wrong_form() {
     ] {
         assert!(GOOD.contains(old), "{old}");
         refuses(&GOOD.replacen(old, new, 1), words);
+    }
+}
+
+#[test]
+fn nothing_in_a_manifest_can_change_what_a_terminal_shows() {
+    for hidden in ["\\u202e", "\\u001b[2J", "\\u200b"] {
+        refuses(&GOOD.replace("Plays.", hidden), &["summary", "does not show"]);
+        refuses(
+            &GOOD.replace("asks the engine", hidden),
+            &["reason", "does not show"],
+        );
+        let told = Manifest::parse(&format!("\"{hidden}x\" = 1\n"))
+            .unwrap_err()
+            .to_string();
+        assert!(told.chars().all(|c| c == '\n' || is_visible(c)), "{told:?}");
     }
 }
 

@@ -85,6 +85,11 @@ impl Server {
         format!("oci://{}/{name}", self.address()).parse().unwrap()
     }
 
+    /// How it wants to know who asks.
+    pub(crate) fn auth(&self) -> Auth {
+        self.0.lock().unwrap().auth
+    }
+
     pub(crate) fn lie(&self, lie: Lie) {
         self.0.lock().unwrap().lie = lie;
     }
