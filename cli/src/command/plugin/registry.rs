@@ -50,7 +50,8 @@ pub(super) async fn publish(context: &Context, file: &Path, reference: &str) -> 
     if package.author().is_none() {
         context.note("it is not signed; sign it with: peerup plugin pack --sign KEY");
     }
-    let work = peerup_registry::publish(&reference, package.into_bytes(), notes, &now(), login.as_ref());
+    let created = now();
+    let work = peerup_registry::publish(&reference, package.into_bytes(), notes, &created, login.as_ref());
     let published =
         session::until_interrupted(async { work.await.map_err(|error| registry_failure(&error)) }).await?;
     let place = published.reference.to_string();
