@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Check the config.
     #[command(subcommand)]
     Config(Config),
-    /// See the plugins.
+    /// See, make and install plugins.
     #[command(subcommand)]
     Plugin(Plugin),
     /// Find out what is wrong with this node and its machine, and what to do.
@@ -359,6 +359,83 @@ pub(crate) enum Config {
 pub(crate) enum Plugin {
     /// Show the plugins with their rights, instances and tunnels.
     List,
+    /// Make the one file that a plugin travels in, of its component and its plugin.toml.
+    Pack(PluginPack),
+    /// Make a key to sign plugins with.
+    Keygen {
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Install a plugin: show what it wants and why, then write it into the config and plugins.lock.
+    Install(PluginInstall),
+    /// Install another version of a plugin. More rights need consent.
+    Upgrade(PluginUpgrade),
+    /// Uninstall a plugin and take it out of the config.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Leave what it has stored.
+        #[arg(long)]
+        keep_data: bool,
+    },
+    /// Go back to the version before.
+    Rollback {
+        /// Its name.
+        name: String,
+    },
+    /// Send a plugin's file to a registry.
+    Publish {
+        /// The file that `pack` made.
+        file: PathBuf,
+        /// Where to: oci://HOST/NAME:TAG.
+        reference: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginPack {
+    /// The folder with plugin.toml and the component: a .wasm in it, or what cargo built for wasm32-wasip2.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// The file to make [default: NAME-VERSION.peerup].
+    #[arg(long, value_name = "FILE", env = "PEERUP_OUT")]
+    pub(crate) out: Option<PathBuf>,
+    /// The key to sign with, as `keygen` makes one.
+    #[arg(long, value_name = "KEY", env = "PEERUP_SIGN")]
+    pub(crate) sign: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginInstall {
+    /// A file that `pack` made, a folder with plugin.toml, or oci://HOST/NAME:TAG[@sha256:...].
+    pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) consent: PluginConsent,
+    /// Install it switched off.
+    #[arg(long)]
+    pub(crate) no_enable: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginUpgrade {
+    /// The plugin's name.
+    pub(crate) name: String,
+    /// Where from, as for install [default: where it came from].
+    pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: PluginConsent,
+}
+
+/// What the operator says to the rights that a plugin asks for.
+#[derive(Debug, Args)]
+pub(crate) struct PluginConsent {
+    /// A right to grant: CAPABILITY=VALUE, or CAPABILITY alone where it takes no value. May be repeated; what is
+    /// not named is not granted.
+    #[arg(long = "grant", value_name = "CAP=VALUE", env = "PEERUP_GRANT")]
+    pub(crate) grants: Vec<String>,
+    /// Grant all that the plugin declares.
+    #[arg(long)]
+    pub(crate) yes_as_declared: bool,
 }
 
 #[derive(Debug, Args)]

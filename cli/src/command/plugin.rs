@@ -1,12 +1,39 @@
-//! `plugin`: the plugins with their rights, instances and tunnels.
+//! `plugin`: the plugins with their rights, instances and tunnels; and what makes, installs, upgrades and
+//! removes them.
+
+mod consent;
+mod fetch;
+mod install;
+mod pack;
+#[cfg(feature = "oci")]
+mod registry;
+#[cfg(not(feature = "oci"))]
+#[path = "plugin/no_registry.rs"]
+mod registry;
+mod remove;
+mod upgrade;
 
 use peerup_api::{ClientError, PluginInfo};
-use peerup_model::Failure;
+use peerup_model::{ErrorCode, Failure, PluginName};
+use peerup_package::{FolderError, PinError, PluginFolder};
 
-use crate::{arguments::Plugin, context::Context, output, session::Session};
+use super::{failed, usage};
+use crate::{arguments::Plugin, context::Context, output, session, session::Session};
 
-pub(crate) async fn run(context: &Context, command: &Plugin) -> Result<(), Failure> {
-    let Plugin::List = command;
+pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failure> {
+    match command {
+        Plugin::List => list(context).await,
+        Plugin::Pack(arguments) => pack::pack(context, &arguments),
+        Plugin::Keygen { file } => pack::keygen(context, &file),
+        Plugin::Install(arguments) => install::run(context, &arguments).await,
+        Plugin::Upgrade(arguments) => upgrade::run(context, &arguments).await,
+        Plugin::Remove { name, keep_data } => remove::run(context, &name, keep_data).await,
+        Plugin::Rollback { name } => upgrade::roll_back(context, &name).await,
+        Plugin::Publish { file, reference } => registry::publish(context, &file, &reference).await,
+    }
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
     let session = Session::attach(context).await?;
     let plugins: Vec<PluginInfo> = session
         .client
@@ -50,4 +77,93 @@ pub(crate) async fn run(context: &Context, command: &Plugin) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// Returns the folder of what is installed beside a config.
+fn folder_of(config: &std::path::Path) -> PluginFolder {
+    PluginFolder::new(config.parent().unwrap_or(std::path::Path::new(".")))
+}
+
+fn read_name(name: &str) -> Result<PluginName, Failure> {
+    name.parse()
+        .map_err(|error: peerup_model::NameError| usage(error.to_string()))
+}
+
+fn not_installed(name: &PluginName) -> Failure {
+    let failure = Failure::new(ErrorCode::NotFound, format!("the plugin {name} is not installed"));
+    match peerup_daemon::is_bundled(name) {
+        true => failure.with_hint(format!(
+            "{name} comes with peerup; switch it off with plugins.{name}.enabled: false in the config"
+        )),
+        false => failure.with_hint("see what is loaded with: peerup plugin list"),
+    }
+}
+
+/// Why a change of what is installed was not made.
+#[derive(Debug)]
+enum Refusal {
+    Folder(FolderError),
+    Failure(Failure),
+}
+
+impl From<FolderError> for Refusal {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<PinError> for Refusal {
+    fn from(error: PinError) -> Self {
+        Self::Failure(pin_failure(&error))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Failure(failure) => failure,
+            Refusal::Folder(error) => failed(error.to_string()),
+        }
+    }
+}
+
+/// Says that the author is another: what is known of both keys, and what to check.
+fn pin_failure(error: &PinError) -> Failure {
+    let text = error.to_string();
+    match text.split_once("; ") {
+        Some((what, next)) => Failure::new(ErrorCode::Denied, what).with_hint(next),
+        None => Failure::new(ErrorCode::Denied, text),
+    }
+}
+
+/// Has a running daemon read what was changed, and says what it made of the plugin.
+async fn tell_daemon(context: &Context, config: &std::path::Path, name: &PluginName, version: Option<&str>) {
+    let Some(client) = session::running(config).await else {
+        return;
+    };
+    let reloaded: Result<serde_json::Value, ClientError> =
+        client.post("/v1/config/reload", &serde_json::json!({})).await;
+    if let Err(error) = reloaded {
+        context.note(&format!(
+            "the running daemon could not read the config again: {}",
+            error.into_failure().message
+        ));
+        return;
+    }
+    let plugins: Vec<PluginInfo> = client.get("/v1/plugins").await.unwrap_or_default();
+    let running = plugins.iter().find(|plugin| plugin.name == name.as_str());
+    if running.map(|plugin| plugin.version.as_str()) != version {
+        context.note("the running daemon takes this up when it starts again");
+    }
+}
+
+/// The moment, as the lock file has it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

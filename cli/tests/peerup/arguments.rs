@@ -33,7 +33,12 @@ const WORDS: [(&str, &[&str]); 19] = [
     ("invite", &[]),
     ("join", &[]),
     ("config", &["validate"]),
-    ("plugin", &["list"]),
+    (
+        "plugin",
+        &[
+            "list", "pack", "keygen", "install", "upgrade", "remove", "rollback", "publish",
+        ],
+    ),
     ("doctor", &[]),
     ("version", &[]),
 ];

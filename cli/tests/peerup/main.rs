@@ -18,6 +18,9 @@ mod json;
 mod names;
 mod pairing;
 mod paths;
+mod plugins;
+#[cfg(feature = "oci")]
+mod registry;
 mod relay;
 mod support;
 mod traceroute;

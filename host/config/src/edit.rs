@@ -4,14 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use libp2p_identity::PeerId;
-use peerup_model::{PeerName, ServiceName};
+use peerup_model::{PeerName, PluginName, ServiceName};
 
 use crate::{
     atomic,
     error::EditError,
     load::{self, parse_node},
-    node::{NodeConfig, ServiceEntry},
+    node::{NodeConfig, PluginEntry, PluginLimits, ServiceEntry},
     patch::{self, Unpatchable, Value},
+    section::{GrantEntry, PluginSection},
     values::{RelayAddress, check_host_port},
 };
 
@@ -82,6 +83,7 @@ pub struct ConfigEditor {
 enum Step<'a> {
     Set(&'a [&'a str], Value),
     Remove(&'a [&'a str]),
+    RemoveWithComments(&'a [&'a str]),
     Append(&'a [&'a str], String),
     RemoveItem(&'a [&'a str], usize),
 }
@@ -255,6 +257,68 @@ impl ConfigEditor {
         self.apply(intended, &Step::Set(&["name"], value))
     }
 
+    /// Adds the section of a plugin that has none yet.
+    ///
+    /// # Errors
+    /// There is a section of that name, a grant does not hold, or the file cannot be changed safely.
+    pub fn add_plugin(&mut self, name: &PluginName, section: &PluginSection) -> Result<(), EditError> {
+        if self.config.plugins.contains_key(name) {
+            return Err(EditError::Value {
+                key: format!("plugins.{name}"),
+                message: "there is such a section already".to_owned(),
+            });
+        }
+        let mut intended = self.config.clone();
+        let entry = PluginEntry {
+            enabled: section.enabled,
+            grants: section.grants(name)?,
+            settings: serde_json::Map::new(),
+            limits: PluginLimits::default(),
+        };
+        intended.plugins.insert(name.clone(), entry);
+        let path = ["plugins", name.as_str()];
+        self.apply(intended, &Step::Set(&path, section.value()))
+    }
+
+    /// Adds values to the grants of a plugin; what is granted stays.
+    ///
+    /// # Errors
+    /// There is no such plugin, a grant does not hold, or the file cannot be changed safely.
+    pub fn add_grants(&mut self, name: &PluginName, grants: &[GrantEntry]) -> Result<(), EditError> {
+        for grant in grants {
+            let Some(entry) = self.config.plugins.get(name) else {
+                return Err(self.not_found(format!("the plugin {name}")));
+            };
+            let mut path = vec!["plugins", name.as_str(), "grants"];
+            path.extend(grant.path.iter().map(String::as_str));
+            for (value, wider) in grant.added_to(&entry.grants, name)? {
+                let mut intended = self.config.clone();
+                if let Some(entry) = intended.plugins.get_mut(name) {
+                    entry.grants = wider;
+                }
+                let step = match grant.single {
+                    true => Step::Set(&path, Value::Text(value)),
+                    false => Step::Append(&path, value),
+                };
+                self.apply(intended, &step)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the section of a plugin out, with the comments in it.
+    ///
+    /// # Errors
+    /// There is no such plugin, or the file cannot be changed safely.
+    pub fn remove_plugin(&mut self, name: &PluginName) -> Result<(), EditError> {
+        let mut intended = self.config.clone();
+        if intended.plugins.remove(name).is_none() {
+            return Err(self.not_found(format!("the plugin {name}")));
+        }
+        let path = ["plugins", name.as_str()];
+        self.apply(intended, &Step::RemoveWithComments(&path))
+    }
+
     /// Makes one change to the text and keeps it only where it reads back as the intended config.
     fn apply(&mut self, intended: NodeConfig, step: &Step<'_>) -> Result<(), EditError> {
         let patched = step.apply_to(&self.text);
@@ -285,6 +349,7 @@ impl Step<'_> {
         match self {
             Self::Set(path, value) => patch::set(text, path, value),
             Self::Remove(path) => patch::remove(text, path),
+            Self::RemoveWithComments(path) => patch::remove_with_comments(text, path),
             Self::Append(path, item) => patch::append(text, path, item),
             Self::RemoveItem(path, index) => patch::remove_item(text, path, *index),
         }
@@ -299,7 +364,9 @@ impl Step<'_> {
                     patch::lines(path, &Value::List(vec![item.clone()]))
                 )
             }
-            Self::Remove(path) => format!("take out `{}` by hand", path.join(".")),
+            Self::Remove(path) | Self::RemoveWithComments(path) => {
+                format!("take out `{}` by hand", path.join("."))
+            }
             Self::RemoveItem(path, index) => {
                 format!("take out item {} of `{}` by hand", index + 1, path.join("."))
             }

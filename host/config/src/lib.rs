@@ -20,6 +20,7 @@ mod plugins;
 mod position;
 mod raw;
 mod relay;
+mod section;
 mod template;
 mod values;
 
@@ -38,5 +39,6 @@ pub use node::{
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
 pub use plugins::{PluginEntry, PluginLimits, default_plugins};
 pub use relay::{Enrollment, RelayConfig, RelayResources};
+pub use section::{GrantEntry, PluginSection};
 pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};
 pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};

@@ -12,6 +12,8 @@ pub(crate) enum Value {
     Bool(bool),
     List(Vec<String>),
     Map(Vec<(String, Value)>),
+    /// A value below comment lines, one for each text; flow style leaves them out.
+    Commented(Vec<String>, Box<Value>),
 }
 
 /// The text is written in a way that is not handled here.
@@ -33,6 +35,22 @@ pub(crate) fn set(text: &str, path: &[&str], value: &Value) -> Patched {
 
 /// Removes the entry at a path of keys. Lines that hold nothing but a comment stay.
 pub(crate) fn remove(text: &str, path: &[&str]) -> Patched {
+    remove_entry(text, path, Comments::Stay)
+}
+
+/// Removes the entry at a path of keys with the comments inside of it.
+pub(crate) fn remove_with_comments(text: &str, path: &[&str]) -> Patched {
+    remove_entry(text, path, Comments::Go)
+}
+
+/// What becomes of lines that hold nothing but a comment and stand inside of what is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comments {
+    Stay,
+    Go,
+}
+
+fn remove_entry(text: &str, path: &[&str], comments: Comments) -> Patched {
     let root = Node::parse(text).map_err(|_| Unpatchable)?;
     let (last, parents) = path.split_last().ok_or(Unpatchable)?;
     let place = Place::find(&root, parents);
@@ -48,7 +66,11 @@ pub(crate) fn remove(text: &str, path: &[&str]) -> Patched {
         Content::Map { flow: false, .. } => {
             let entry = entries.get(index).ok_or(Unpatchable)?;
             only_spaces_before(text, entry.key_start)?;
-            remove_lines(text, entry.key_start, entry.value.end.max(entry.key_end))
+            let end = entry.value.end.max(entry.key_end);
+            match comments {
+                Comments::Stay => remove_lines(text, entry.key_start, end),
+                Comments::Go => splice(text, line_start(text, entry.key_start), line_end(text, end), ""),
+            }
         }
         _ => {
             let spans: Vec<_> = entries
@@ -162,7 +184,7 @@ fn replace(text: &str, entry: &Entry, value: &Value) -> Patched {
     let written = match value {
         Value::Text(value) => scalar(value),
         Value::Bool(value) => value.to_string(),
-        Value::List(_) | Value::Map(_) => return Err(Unpatchable),
+        Value::List(_) | Value::Map(_) | Value::Commented(..) => return Err(Unpatchable),
     };
     let (start, end) = (entry.value.start, entry.value.end);
     match &entry.value.content {
@@ -367,8 +389,8 @@ fn dash_before(text: &str, at: usize) -> Result<&str, Unpatchable> {
     }
 }
 
-fn block(key: &str, value: &Value, indent: &str, ending: &str) -> String {
-    let key = scalar(key);
+fn block(name: &str, value: &Value, indent: &str, ending: &str) -> String {
+    let key = scalar(name);
     let deeper = format!("{indent}  ");
     match value {
         Value::Text(text) => format!("{indent}{key}: {}{ending}", scalar(text)),
@@ -384,6 +406,14 @@ fn block(key: &str, value: &Value, indent: &str, ending: &str) -> String {
                 .iter()
                 .map(|(key, value)| block(key, value, &deeper, ending));
             format!("{indent}{key}:{ending}{}", entries.collect::<String>())
+        }
+        Value::Commented(comments, value) => {
+            let comments = comments.iter().map(|comment| {
+                // One comment is one line, whatever its text holds.
+                let line: String = comment.chars().filter(|c| !c.is_control()).collect();
+                format!("{indent}# {line}{ending}")
+            });
+            comments.collect::<String>() + &block(name, value, indent, ending)
         }
     }
 }
@@ -407,6 +437,7 @@ fn flow(value: &Value) -> String {
                 .collect();
             format!("{{ {} }}", entries.join(", "))
         }
+        Value::Commented(_, value) => flow(value),
     }
 }
 

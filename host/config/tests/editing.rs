@@ -9,10 +9,10 @@
 use std::{fs, path::Path, thread};
 
 use peerup_config::{
-    ConfigEditor, ConfigError, ConfigFile, EditError, NodeConfig, RelayAddress, create_config, load_node,
-    parse_node,
+    ConfigEditor, ConfigError, ConfigFile, EditError, GrantEntry, NodeConfig, PluginSection, RelayAddress,
+    create_config, load_node, parse_node,
 };
-use peerup_model::ServiceName;
+use peerup_model::{PluginName, ServiceName};
 use proptest::prelude::*;
 
 const PEERS: [&str; 2] = [
@@ -539,4 +539,107 @@ proptest! {
             prop_assert_eq!(editor.text().matches('\n').count(), editor.text().matches("\r\n").count());
         }
     }
+}
+
+fn grant(path: &[&str], values: &[&str], comment: &str) -> GrantEntry {
+    GrantEntry {
+        path: path.iter().map(|&key| key.to_owned()).collect(),
+        values: values.iter().map(|&value| value.to_owned()).collect(),
+        single: false,
+        comments: vec![comment.to_owned()],
+    }
+}
+
+fn chess() -> PluginName {
+    "chess".parse().unwrap()
+}
+
+fn chess_section() -> PluginSection {
+    PluginSection {
+        enabled: true,
+        grants: vec![
+            grant(
+                &["protocols"],
+                &["/peerup/ping/1.0.0"],
+                "asks whether you are there",
+            ),
+            grant(
+                &["tcp", "connect"],
+                &["localhost:9000"],
+                "asks the engine: a # and a \n line",
+            ),
+            grant(&["tcp", "listen"], &["127.0.0.1:*"], "shows the board"),
+            grant(&["peers"], &["read", "addresses"], "lists whom to play"),
+        ],
+    }
+}
+
+const CHESS: &str = "  chess:
+    enabled: true
+    grants:
+      # asks whether you are there
+      protocols:
+        - /peerup/ping/1.0.0
+      tcp:
+        # asks the engine: a # and a  line
+        connect:
+          - localhost:9000
+        # shows the board
+        listen:
+          - \"127.0.0.1:*\"
+      # lists whom to play
+      peers:
+        - read
+        - addresses
+";
+
+#[test]
+fn a_plugin_is_added_with_the_reasons_above_its_grants_exactly_as_it_was_shown() {
+    assert_eq!(chess_section().to_yaml(&chess()), format!("plugins:\n{CHESS}"));
+    let own = "  ping:\n    # mine\n    enabled: false\n";
+    for (before, after) in [
+        (String::new(), format!("plugins:\n{CHESS}")),
+        ("plugins: {}\n".to_owned(), format!("plugins:\n{CHESS}")),
+        (
+            format!("plugins:\n{own}# end\ntunnels: {{}}\n"),
+            format!("plugins:\n{own}{CHESS}# end\ntunnels: {{}}\n"),
+        ),
+    ] {
+        let done = edited(&before, |editor| editor.add_plugin(&chess(), &chess_section()));
+        assert_eq!(done, after);
+        let gone = edited(&done, |editor| editor.remove_plugin(&chess()));
+        assert!(!gone.contains("engine") && !gone.contains("chess"), "{gone}");
+        assert_eq!(gone.contains("# mine"), before.contains("# mine"));
+    }
+}
+
+#[test]
+fn grants_are_added_to_those_that_are_there_and_not_twice() {
+    let start = "plugins:\n  chess:\n    grants:\n      tcp:\n        connect: [localhost:1] # old\n";
+    let more = [
+        grant(&["tcp", "connect"], &["localhost:1", "localhost:2"], ""),
+        grant(&["names"], &["resolve"], ""),
+    ];
+    let done = edited(start, |editor| editor.add_grants(&chess(), &more));
+    assert_eq!(
+        done,
+        "plugins:\n  chess:\n    grants:\n      tcp:\n        connect: [localhost:1, localhost:2] # old\n      names:\n        - resolve\n"
+    );
+    assert_eq!(edited(&done, |editor| editor.add_grants(&chess(), &more)), done);
+}
+
+#[test]
+fn a_grant_that_does_not_hold_and_a_section_that_is_there_are_refused() {
+    let mut bad = chess_section();
+    bad.grants.push(grant(&["everything"], &["true"], ""));
+    for (text, section) in [("", &bad), ("plugins:\n  chess: {}\n", &chess_section())] {
+        let mut editor = editor(text);
+        let error = editor.add_plugin(&chess(), section).unwrap_err();
+        assert!(matches!(error, EditError::Value { .. }), "{error}");
+        assert_eq!(editor.text(), text);
+    }
+    let error = editor("")
+        .add_grants(&chess(), &chess_section().grants)
+        .unwrap_err();
+    assert!(matches!(error, EditError::NotFound { .. }), "{error}");
 }

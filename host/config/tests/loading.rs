@@ -79,7 +79,7 @@ fn every_limit_is_read() {
     );
     let error = node_error("plugins:\n  x:\n    limits: {bandwidth: 0, datagrams: 0}\n");
     assert!(
-        error.contains("line 3, column 14: plugins.x.limits.bandwidth: has to be more than 0"),
+        error.contains("line 3, column 14: plugins.x.limits.bandwidth: \"0\" is less than 64KB a second"),
         "{error}"
     );
     assert!(error.contains("plugins.x.limits.datagrams"), "{error}");

@@ -22,7 +22,7 @@ use crate::{
     notify,
     plugins::{self, PluginSet},
     services::ServiceTable,
-    status,
+    sources, status,
 };
 
 /// Where the daemon keeps the addresses of peers between two starts, beside the config.
@@ -232,7 +232,9 @@ async fn assemble(
         )
     })?;
     let network = Arc::new(Network::default());
-    let plugins = PluginSet::load(engine, network.clone(), &config).await;
+    let config_folder = folder.to_owned();
+    let found = app::blocking(move || Ok(sources::sources(&config_folder))).await?;
+    let plugins = PluginSet::load(engine, network.clone(), &config, &found).await;
     let protocols = ProtocolTable::default();
     let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
     let (node, inbound) = Node::start(

@@ -26,6 +26,7 @@ mod proxies;
 mod resolver_cache;
 mod resolvers;
 mod services;
+mod sources;
 mod status;
 mod why;
 
@@ -34,6 +35,7 @@ pub use describe::{describe_entry, describe_services, read_auth_request};
 pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
+pub use sources::is_bundled;
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;

@@ -1,4 +1,4 @@
-//! The plugins of this node: loaded from the bundle with the grants of the config.
+//! The plugins of this node: loaded from where they come from with the grants of the config.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +8,11 @@ use std::{
 
 use peerup_api::{PluginCommandInfo, PluginInfo};
 use peerup_config::{NodeConfig, PluginEntry};
-use peerup_engine::{Engine, Host, Limits, Manifest, Plugin, PluginSpec};
+use peerup_engine::{Engine, Host, Plugin};
 use peerup_model::{ErrorCode, Failure, PluginName};
+use peerup_package::Manifest;
+
+use crate::sources::{SourceError, Sources};
 
 /// The loaded plugins and those that failed to load.
 pub(crate) struct PluginSet {
@@ -35,8 +38,13 @@ impl std::fmt::Debug for PluginSet {
 }
 
 impl PluginSet {
-    /// Loads every bundled plugin that the config enables. One that fails leaves the others running.
-    pub(crate) async fn load(engine: Engine, host: Arc<dyn Host>, config: &NodeConfig) -> Self {
+    /// Loads every plugin that the config enables. One that fails leaves the others running.
+    pub(crate) async fn load(
+        engine: Engine,
+        host: Arc<dyn Host>,
+        config: &NodeConfig,
+        sources: &Sources,
+    ) -> Self {
         let mut set = Self {
             engine,
             active: BTreeMap::new(),
@@ -44,7 +52,7 @@ impl PluginSet {
             host,
         };
         for (name, entry) in config.plugins.iter().filter(|(_, entry)| entry.enabled) {
-            match set.load_one(name, entry).await {
+            match set.load_one(sources, name, entry).await {
                 Ok(plugin) => {
                     set.active.insert(name.clone(), plugin);
                 }
@@ -59,40 +67,18 @@ impl PluginSet {
 
     async fn load_one(
         &self,
+        sources: &Sources,
         name: &PluginName,
         entry: &PluginEntry,
     ) -> Result<Plugin, (Option<Manifest>, String)> {
-        let bundled = peerup_bundle::BUNDLED
-            .iter()
-            .find(|bundled| bundled.name == name.as_str());
-        let Some(bundled) = bundled else {
-            let known: Vec<&str> = peerup_bundle::BUNDLED
-                .iter()
-                .map(|bundled| bundled.name)
-                .collect();
-            return Err((
-                None,
-                format!("there is no such plugin; there are: {}", known.join(", ")),
-            ));
-        };
-        let manifest = Manifest::parse(bundled.manifest).map_err(|error| (None, error.to_string()))?;
-        let spec = PluginSpec {
-            manifest: manifest.clone(),
-            wasm: bundled.wasm.into(),
-            grants: entry.grants.clone(),
-            settings: serde_json::Value::Object(entry.settings.clone()).to_string(),
-            limits: Limits {
-                memory_bytes: usize::try_from(entry.limits.memory).unwrap_or(usize::MAX),
-                cpu: entry.limits.cpu,
-                instances: usize::try_from(entry.limits.instances).unwrap_or(usize::MAX),
-                cpu_budget: entry.limits.cpu_budget,
-                bandwidth: entry.limits.bandwidth,
-                datagrams: entry.limits.datagrams,
-                log_lines: entry.limits.log_lines,
-                drain: entry.limits.drain,
-                ..Limits::default()
-            },
-        };
+        let failed = |error: SourceError| (error.manifest.map(|manifest| *manifest), error.reason);
+        let source = sources.find(name).map_err(failed)?.clone();
+        let entry = entry.clone();
+        let spec = tokio::task::spawn_blocking(move || source.spec(&entry))
+            .await
+            .map_err(|error| (None, format!("reading it ended early: {error}")))?
+            .map_err(failed)?;
+        let manifest = spec.manifest.clone();
         self.engine
             .load(spec, self.host.clone())
             .await

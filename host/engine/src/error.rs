@@ -71,19 +71,6 @@ pub enum LoadError {
         plugin: PluginName,
     },
 }
-
-/// Why `plugin.toml` was refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// Not TOML, an unknown key, or a value out of shape; the text shows the line.
-    #[error("plugin.toml does not hold: {0}")]
-    Syntax(#[from] toml::de::Error),
-    /// A text, a list or a name past its bound.
-    #[error("plugin.toml does not hold: {0}")]
-    Bound(String),
-}
-
 /// What a call from a plugin is answered with instead of a result; what a plugin's export fails with.
 /// Each text says what failed, on what, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

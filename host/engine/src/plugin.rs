@@ -9,6 +9,7 @@ use std::{
 
 use libp2p_identity::PeerId;
 use peerup_model::{Grants, PluginName, ServiceName};
+use peerup_package::Manifest;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     guest_log::{LogLine, tame},
     instance::{Call, Instance, Patience, Purpose, Reply},
     limits::Limits,
-    manifest::Manifest,
     records::peer_record,
     state::Inner,
     stats::PluginStats,

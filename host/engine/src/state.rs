@@ -9,6 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use peerup_model::Grants;
+use peerup_package::Manifest;
 use tokio::{
     runtime::Handle,
     sync::{OnceCell, Semaphore, mpsc, watch},
@@ -35,7 +36,6 @@ use crate::{
     host::Host,
     limits::{CpuMeter, Limits, MemoryLimit},
     lookup::AddressLookup,
-    manifest::Manifest,
     pace::Pace,
     stats::Counters,
     store_file::{StoreFile, Stores},

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
@@ -14,7 +14,9 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("host/paths", &["peerup-model"]),
     ("host/api", &["peerup-model"]),
     ("host/net", &["peerup-model", "peerup-trust", "peerup-paths"]),
-    ("host/engine", &["peerup-model"]),
+    ("host/package", &["peerup-model"]),
+    ("host/registry", &[]),
+    ("host/engine", &["peerup-model", "peerup-package"]),
     (
         "host/daemon",
         &[
@@ -24,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "peerup-paths",
             "peerup-api",
             "peerup-net",
+            "peerup-package",
             "peerup-engine",
             "peerup-bundle",
         ],
@@ -39,6 +42,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "peerup-config",
             "peerup-trust",
             "peerup-api",
+            "peerup-package",
+            "peerup-registry",
             "peerup-daemon",
         ],
     ),
@@ -47,8 +52,10 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 ];
 
 /// What tests of a crate may use on top. Every crate's tests may use the testkit.
-const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] =
-    [("host/engine", &["peerup-bundle"]), ("cli", &["relay-server"])];
+const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] = [
+    ("host/engine", &["peerup-bundle"]),
+    ("cli", &["relay-server", "peerup-bundle"]),
+];
 
 const TESTKIT: &str = "peerup-testkit";
 

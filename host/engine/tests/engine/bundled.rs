@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, io};
 
-use peerup_engine::{CommandRun, Engine, Limits, Manifest, Plugin, PluginSpec};
+use peerup_engine::{CommandRun, Engine, Limits, Plugin, PluginSpec};
 use peerup_model::{Grants, PeerGrant, TcpGrants};
+use peerup_package::Manifest;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -11,10 +11,11 @@ use futures::future::BoxFuture;
 use libp2p_identity::{Keypair, PeerId};
 use peerup_engine::{
     AuditEvent, AuditKind, CommandEvent, ConnectionDetails, Duplex, Engine, EngineConfig, Host, HostError,
-    InboundRequest, Limits, Manifest, PathRef, PeerDetails, PeerEvent, PeerEventKind, PeerRef, PeerRole,
-    Plugin, PluginError, PluginSpec,
+    InboundRequest, Limits, PathRef, PeerDetails, PeerEvent, PeerEventKind, PeerRef, PeerRole, Plugin,
+    PluginError, PluginSpec,
 };
 use peerup_model::{Grants, PathPolicy, PluginName, Transport};
+use peerup_package::Manifest;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},

@@ -1,0 +1,215 @@
+//! Where each plugin comes from: from the binary, or from the store of what was installed. Nothing is fetched.
+//!
+//! The lock file says what is installed; a package that is missing or damaged keeps that one plugin from
+//! starting, with the command that mends it.
+
+use std::{borrow::Cow, path::Path};
+
+use peerup_bundle::Bundled;
+use peerup_config::{PluginEntry, PluginLimits};
+use peerup_engine::{Limits, PluginSpec};
+use peerup_model::PluginName;
+use peerup_package::{FolderError, LockedPackage, Manifest, PluginFolder, Rights, SettingProblem, missing};
+
+/// Every plugin that this node has, by where it comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    plugins: Vec<PluginSource>,
+    /// Why what is installed is not known, where the lock file cannot be read.
+    problem: Option<String>,
+}
+
+/// A plugin that can be loaded.
+#[derive(Debug, Clone)]
+pub(crate) struct PluginSource {
+    /// Its name.
+    pub(crate) name: PluginName,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a plugin comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// It travels with the binary.
+    Bundled(&'static Bundled),
+    /// It was installed.
+    Installed {
+        /// Where packages lie.
+        folder: PluginFolder,
+        /// Which package runs.
+        package: LockedPackage,
+    },
+}
+
+/// Why a plugin cannot be loaded, with its manifest where that much is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct SourceError {
+    pub(crate) manifest: Option<Box<Manifest>>,
+    pub(crate) reason: String,
+}
+
+/// Returns the plugins of the binary and those that are installed beside this config. Reads the lock file;
+/// blocks on the disk.
+pub(crate) fn sources(config_folder: &Path) -> Sources {
+    let mut plugins: Vec<PluginSource> = peerup_bundle::BUNDLED
+        .iter()
+        .filter_map(|bundled| {
+            Some(PluginSource {
+                name: bundled.name.parse().ok()?,
+                origin: Origin::Bundled(bundled),
+            })
+        })
+        .collect();
+    let folder = PluginFolder::new(config_folder);
+    let (lock, problem) = match folder.read() {
+        Ok(lock) => (lock, None),
+        Err(error) => (Default::default(), Some(error.to_string())),
+    };
+    for locked in lock.plugins() {
+        // One that comes with the binary cannot be replaced by a file.
+        if plugins.iter().all(|known| known.name != locked.name) {
+            plugins.push(PluginSource {
+                name: locked.name.clone(),
+                origin: Origin::Installed {
+                    folder: folder.clone(),
+                    package: locked.current.clone(),
+                },
+            });
+        }
+    }
+    Sources { plugins, problem }
+}
+
+/// Returns whether a plugin of this name travels with the binary, so that none can be installed under it.
+pub fn is_bundled(name: &PluginName) -> bool {
+    peerup_bundle::BUNDLED
+        .iter()
+        .any(|bundled| bundled.name == name.as_str())
+}
+
+impl Sources {
+    /// Returns a plugin by its name, or why there is none.
+    pub(crate) fn find(&self, name: &PluginName) -> Result<&PluginSource, SourceError> {
+        self.plugins
+            .iter()
+            .find(|source| source.name == *name)
+            .ok_or_else(|| self.not_found(name))
+    }
+
+    fn not_found(&self, name: &PluginName) -> SourceError {
+        let reason = match &self.problem {
+            Some(problem) => format!("what is installed cannot be read: {problem}"),
+            None => {
+                let known: Vec<&str> = self.plugins.iter().map(|source| source.name.as_str()).collect();
+                format!(
+                    "there is no such plugin; there are: {}; install it with: peerup plugin install FILE, or take plugins.{name} out of the config",
+                    known.join(", ")
+                )
+            }
+        };
+        SourceError {
+            manifest: None,
+            reason,
+        }
+    }
+}
+
+impl PluginSource {
+    /// Reads the plugin and puts it together with what the config says of it. Checks the bytes, the settings,
+    /// and for an installed one that nothing is missing of what it needs. Blocks on the disk.
+    pub(crate) fn spec(&self, entry: &PluginEntry) -> Result<PluginSpec, SourceError> {
+        let (manifest, wasm): (Manifest, Cow<'static, [u8]>) = match &self.origin {
+            Origin::Bundled(bundled) => {
+                let manifest =
+                    Manifest::parse(bundled.manifest).map_err(|error| refused(None, error.to_string()))?;
+                (manifest, bundled.wasm.into())
+            }
+            Origin::Installed { folder, package } => {
+                let package = folder
+                    .load(&self.name, package)
+                    .map_err(|error: FolderError| refused(None, error.to_string()))?;
+                let manifest = package.manifest().clone();
+                check_rights(&manifest, entry)?;
+                (manifest, package.into_bytes().into())
+            }
+        };
+        let problems = manifest.settings.check(&entry.settings);
+        if !problems.is_empty() {
+            let told: Vec<String> = problems.iter().map(SettingProblem::to_string).collect();
+            let reason = format!(
+                "plugins.{}.{}; correct the config",
+                self.name,
+                told.join(&format!("; plugins.{}.", self.name))
+            );
+            return Err(refused(Some(manifest), reason));
+        }
+        let settings = manifest.settings.with_defaults(&entry.settings);
+        Ok(PluginSpec {
+            manifest,
+            wasm,
+            grants: entry.grants.clone(),
+            settings: serde_json::Value::Object(settings).to_string(),
+            limits: limits(&entry.limits),
+        })
+    }
+}
+
+/// Returns the limits of the config as the engine takes them.
+fn limits(config: &PluginLimits) -> Limits {
+    let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    Limits {
+        memory_bytes: size(config.memory),
+        cpu: config.cpu,
+        cpu_budget: config.cpu_budget,
+        bandwidth: config.bandwidth,
+        datagrams: config.datagrams,
+        log_lines: config.log_lines,
+        drain: config.drain,
+        instances: size(config.instances.into()),
+        streams: size(config.streams.into()),
+        tunnels: size(config.tunnels.into()),
+        ..Limits::default()
+    }
+}
+
+/// A plugin without what it cannot run without does not start; the message is what to write.
+fn check_rights(manifest: &Manifest, entry: &PluginEntry) -> Result<(), SourceError> {
+    let lacking = missing(manifest, &Rights::granted(&entry.grants));
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = lacking
+        .iter()
+        .map(|capability| {
+            let name = capability.name;
+            let value = match name.takes_values() {
+                true => format!(
+                    ": {}",
+                    capability.values.first().map_or(name.example(), String::as_str)
+                ),
+                false => String::new(),
+            };
+            format!(
+                "plugins.{}.grants.{name}{value} ({})",
+                manifest.name, capability.reason
+            )
+        })
+        .collect();
+    let reason = format!(
+        "it lacks rights that it cannot run without; to grant them write {}",
+        lines.join(", ")
+    );
+    Err(refused(Some(manifest.clone()), reason))
+}
+
+fn refused(manifest: Option<Manifest>, reason: String) -> SourceError {
+    SourceError {
+        manifest: manifest.map(Box::new),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;
