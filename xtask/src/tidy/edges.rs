@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
+    ("host/lifecycle", &[]),
     ("host/trust", &["peerup-model"]),
     ("host/config", &["peerup-model"]),
     ("host/paths", &["peerup-model"]),
@@ -22,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "peerup-trust",
             "peerup-config",
             "peerup-paths",
+            "peerup-lifecycle",
             "peerup-api",
             "peerup-net",
             "peerup-engine",
