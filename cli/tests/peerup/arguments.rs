@@ -33,7 +33,18 @@ const WORDS: [(&str, &[&str]); 19] = [
     ("invite", &[]),
     ("join", &[]),
     ("config", &["validate"]),
-    ("plugin", &["list"]),
+    (
+        "plugin",
+        &[
+            "list",
+            "inspect",
+            "enable",
+            "disable",
+            "disable-all",
+            "reload",
+            "logs",
+        ],
+    ),
     ("doctor", &[]),
     ("version", &[]),
 ];

@@ -17,6 +17,7 @@ mod files;
 mod json;
 mod pairing;
 mod paths;
+mod plugins;
 mod relay;
 mod support;
 mod traceroute;

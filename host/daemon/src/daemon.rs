@@ -10,17 +10,19 @@ use peerup_engine::{Engine, EngineConfig};
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::{InboundStream, Node, ProtocolTable, StartError};
 use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{AccessControl, Look},
     app::{self, App, Parts},
+    audit::{AUDIT_FILE, Audit},
     dispatch,
     endpoint::Endpoint,
     http,
     network::Network,
     notify,
-    plugins::{self, PluginSet},
+    plugin_logs::PluginLogs,
+    plugins::{self, PluginParts},
     services::ServiceTable,
     status,
 };
@@ -170,7 +172,7 @@ impl Daemon {
             Some(_) => app.config().daemon.drain_timeout,
             None => Duration::ZERO,
         };
-        app.plugins.engine().shut_down(drain).await;
+        app.engine.shut_down(drain).await;
         if tokio::time::timeout(CLOSE_TIME, app.tasks.wait()).await.is_err() {
             tracing::warn!(
                 left = app.tasks.len(),
@@ -178,6 +180,10 @@ impl Daemon {
             );
         }
         app.node.shutdown().await;
+        let audit = app.audit.clone();
+        if let Err(error) = app::blocking(move || Ok(audit.close())).await {
+            tracing::warn!(%error, "the audit log was not closed");
+        }
         drop(self.endpoint);
     }
 }
@@ -231,17 +237,37 @@ async fn assemble(
             format!("the plugin engine does not start: {error}"),
         )
     })?;
-    let network = Arc::new(Network::default());
-    let plugins = PluginSet::load(engine, network.clone(), &config).await;
+    let logs = Arc::new(PluginLogs::default());
+    let network = Arc::new(Network::new(logs.clone()));
+    let audit = match options.mode {
+        Mode::Daemon => Audit::open(folder.join(AUDIT_FILE)),
+        // A node of one command leaves no file behind.
+        Mode::Client | Mode::Reachable => Audit::default(),
+    };
     let protocols = ProtocolTable::default();
-    let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
+    let services = Arc::new(ServiceTable::new(protocols.clone(), &config)?);
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let parts = PluginParts {
+        engine: engine.clone(),
+        host: network.clone(),
+        services: services.clone(),
+        audit: audit.clone(),
+        logs: logs.clone(),
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let plugins = plugins::start(parts, &config).await;
     let (node, inbound) = Node::start(
         network_config(options.mode, &config, &identity, folder),
         access.policy(),
         protocols,
     )
     .await
-    .map_err(|error| start_failure(&error))?;
+    .map_err(|error| {
+        // The supervisor has started already.
+        shutdown.cancel();
+        start_failure(&error)
+    })?;
     let app = App::new(Parts {
         path: options.config.clone(),
         config,
@@ -249,7 +275,12 @@ async fn assemble(
         node,
         access,
         services,
+        engine,
         plugins,
+        logs,
+        audit,
+        shutdown,
+        tasks,
     });
     network.connect(&app);
     app.tell_path_wishes().await;

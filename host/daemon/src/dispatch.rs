@@ -125,7 +125,7 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
                 inbound.stream.reset();
                 return Err("this peer is no member".to_owned().into());
             }
-            Some(plugin) => plugin.clone(),
+            Some(plugin) => plugin,
             None => {
                 inbound.stream.reset();
                 return Err("nothing serves this protocol".to_owned().into());
@@ -142,7 +142,7 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
         inbound.stream.reset();
         return Err(Refused::Path(why));
     }
-    let Some(plugin) = app.plugins.get(&plugin) else {
+    let Some(lease) = app.plugins.enter(&plugin) else {
         inbound.stream.reset();
         return Err(format!("the plugin {plugin} is not active").into());
     };
@@ -153,10 +153,11 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
         extra_grants: Grants::default(),
     };
     let duplex = network::duplex_of(app, inbound.stream);
-    plugin
-        .handle_inbound(request, duplex)
-        .await
-        .map_err(|error| error.to_string().into())
+    let handled = lease.plugin().handle_inbound(request, duplex).await;
+    handled.map_err(|error| {
+        app.plugins.note(&lease, &error);
+        error.to_string().into()
+    })
 }
 
 fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
@@ -180,7 +181,7 @@ fn is_member(app: &App, peer: &PeerId) -> bool {
 /// does not allow any more. Those of a service that was switched off or taken away run on.
 pub(crate) fn close_forbidden(app: &App) {
     let config = app.config();
-    let tunnels = app.plugins.engine().splices();
+    let tunnels = app.engine.splices();
     for tunnel in tunnels.list() {
         let Some(peer) = tunnel.peer.as_ref().map(|peer| peer.id) else {
             continue;
@@ -195,7 +196,7 @@ pub(crate) fn close_forbidden(app: &App) {
 /// Ends tunnels whose connection to the peer is gone. A connection that dies can look like the peer's orderly end, and
 /// the other direction would wait for the local side until the idle time-out.
 pub(crate) fn close_dead(app: &App) {
-    let tunnels = app.plugins.engine().splices();
+    let tunnels = app.engine.splices();
     for tunnel in tunnels.list() {
         let (Some(peer), Some(path)) = (&tunnel.peer, tunnel.path.as_ref().map(kind_of)) else {
             continue;

@@ -6,6 +6,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod daemon;
 mod describe;
 mod dispatch;
@@ -20,10 +21,12 @@ mod network;
 mod notify;
 mod pairing;
 mod path_rules;
+mod plugin_logs;
 mod plugins;
 mod proxies;
 mod services;
 mod status;
+mod supervisor;
 mod why;
 
 pub use daemon::{Daemon, DaemonOptions, Mode};

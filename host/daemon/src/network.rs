@@ -6,17 +6,20 @@ use std::sync::{Arc, OnceLock, Weak};
 use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_config::PathQuery;
-use peerup_engine::{ConnectionDetails, Duplex, Host, HostError, PathRef, PeerDetails, PeerRef, PeerRole};
+use peerup_engine::{
+    ConnectionDetails, Duplex, Host, HostError, LogLine, PathRef, PeerDetails, PeerRef, PeerRole,
+};
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
 use peerup_net::{ConnSnapshot, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
 use peerup_trust::Role;
 
-use crate::{app::App, path_rules};
+use crate::{app::App, path_rules, plugin_logs::PluginLogs};
 
 /// The host functions' way to the running node, which is made after the plugins are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Network {
     app: OnceLock<Weak<App>>,
+    logs: Arc<PluginLogs>,
 }
 
 /// Makes the duplex that a plugin gets out of a stream to a peer.
@@ -92,6 +95,14 @@ async fn snapshot(app: &App) -> Result<NodeSnapshot, HostError> {
 }
 
 impl Network {
+    /// Takes where the lines that plugins write are kept.
+    pub(crate) fn new(logs: Arc<PluginLogs>) -> Self {
+        Self {
+            app: OnceLock::new(),
+            logs,
+        }
+    }
+
     /// Joins the host functions to the running node. Called once, by the composition root.
     pub(crate) fn connect(&self, app: &Arc<App>) {
         let _ = self.app.set(Arc::downgrade(app));
@@ -106,6 +117,10 @@ impl Network {
 }
 
 impl Host for Network {
+    fn hear(&self, plugin: &PluginName, line: &LogLine) {
+        self.logs.hear(plugin, line);
+    }
+
     fn open<'a>(
         &'a self,
         plugin: &'a PluginName,

@@ -20,6 +20,8 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
+use crate::host::Host;
+
 /// The longest line, in bytes; the rest is cut off.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
 /// Lines that a plugin may write at once.
@@ -58,6 +60,8 @@ pub struct LogLine {
 /// The log of one plugin.
 pub(crate) struct GuestLog {
     plugin: PluginName,
+    /// Who keeps the lines for longer than the plugin is loaded.
+    listener: Option<Arc<dyn Host>>,
     state: Mutex<State>,
 }
 
@@ -69,9 +73,10 @@ struct State {
 }
 
 impl GuestLog {
-    pub(crate) fn new(plugin: PluginName) -> Arc<Self> {
+    pub(crate) fn new(plugin: PluginName, listener: Option<Arc<dyn Host>>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
+            listener,
             state: Mutex::new(State {
                 kept: VecDeque::new(),
                 allowance: BURST_LINES,
@@ -98,15 +103,19 @@ impl GuestLog {
             LogLevel::Debug => tracing::debug!(target: "peerup::plugin", %plugin, "{text}"),
             LogLevel::Trace => tracing::trace!(target: "peerup::plugin", %plugin, "{text}"),
         }
+        let line = LogLine {
+            at: SystemTime::now(),
+            level,
+            text,
+        };
+        if let Some(listener) = &self.listener {
+            listener.hear(plugin, &line);
+        }
         let mut state = self.lock();
         if state.kept.len() >= KEPT_LINES {
             state.kept.pop_front();
         }
-        state.kept.push_back(LogLine {
-            at: SystemTime::now(),
-            level,
-            text,
-        });
+        state.kept.push_back(line);
     }
 
     pub(crate) fn lines(&self) -> Vec<LogLine> {
@@ -254,7 +263,7 @@ mod tests {
     use super::*;
 
     fn log() -> Arc<GuestLog> {
-        GuestLog::new("chess".parse().unwrap())
+        GuestLog::new("chess".parse().unwrap(), None)
     }
 
     #[test]

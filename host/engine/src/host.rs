@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_model::{PathPolicy, PluginName};
 
-use crate::{describe::PeerDetails, duplex::Duplex, error::HostError};
+use crate::{describe::PeerDetails, duplex::Duplex, error::HostError, guest_log::LogLine};
 
 /// What the daemon does for plugins. The engine has checked the grants before it calls.
 pub trait Host: Send + Sync + 'static {
@@ -26,4 +26,7 @@ pub trait Host: Send + Sync + 'static {
 
     /// Tells about every member and relay that there is a connection to.
     fn connected(&self) -> BoxFuture<'_, Result<Vec<PeerDetails>, HostError>>;
+
+    /// Takes a line that a plugin wrote, bounded in length and rate, as it also goes to the log. Must not block.
+    fn hear(&self, _plugin: &PluginName, _line: &LogLine) {}
 }

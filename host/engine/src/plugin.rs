@@ -132,6 +132,22 @@ impl Plugin {
         self.0.log.lines()
     }
 
+    /// The ids of the tunnels that this load of it has joined and that run now.
+    pub fn tunnels(&self) -> Vec<u64> {
+        self.0.splices.ids_of(&self.0.counters)
+    }
+
+    /// Makes an instance and lets it go: whether it can begin within its limits at all.
+    pub async fn check(&self) -> Result<(), PluginError> {
+        let purpose = Purpose {
+            access: self.0.access(Grants::default()),
+            service: None,
+            group: None,
+            output: None,
+        };
+        Instance::start(&self.0, purpose, false).await.map(drop)
+    }
+
     /// Ends its commands and inbound handlers, and refuses new ones. Tunnels run on: see
     /// `Splices::close_plugin`.
     pub fn stop(&self) {

@@ -16,7 +16,8 @@ use crate::{
     stage::Stage,
 };
 
-/// Generations that drain at once; one more cancels the oldest, so that reloads in a row hold no more than these.
+/// Generations that drain while another one may become active; past these a new one waits until one has ended, so that
+/// reloads in a row neither pile up nor cut a stream short. Disabling adds one at most.
 const MAX_LEAVING: usize = 4;
 
 /// The state machine of one plugin's life. `Source` is whatever the driver loads from.
@@ -59,6 +60,8 @@ struct Candidate<Source> {
 enum Phase {
     Loading,
     Checking(Traits),
+    /// It passed its check and waits for one that drains to end.
+    Passed(Traits),
 }
 
 /// The generation that has the streams.
@@ -287,11 +290,13 @@ impl<Source: Clone> Lifecycle<Source> {
 
     /// Takes a check that was passed: the generation is active from now on, and the one before drains.
     pub fn handle_checked(&mut self, generation: Generation, now: Instant) {
-        let Some(Phase::Checking(traits)) = self.phase_of(generation) else {
-            return;
-        };
-        if let Some(candidate) = self.candidate.take() {
-            self.promote(candidate, traits, now);
+        if let Some(candidate) = &mut self.candidate
+            && candidate.generation == generation
+            && let Phase::Checking(traits) = candidate.phase
+        {
+            candidate.phase = Phase::Passed(traits);
+            candidate.deadline = now + self.policy.load;
+            self.promote(now);
         }
         self.note(now);
     }
@@ -360,6 +365,7 @@ impl<Source: Clone> Lifecycle<Source> {
             let what = match candidate.phase {
                 Phase::Loading => "it did not load",
                 Phase::Checking(_) => "it did not check itself",
+                Phase::Passed(_) => "none that drains made room for it",
             };
             let failure = LoadFailure {
                 reason: format!("{what} within {:?}", self.policy.load),
@@ -583,7 +589,19 @@ impl<Source: Clone> Lifecycle<Source> {
         });
     }
 
-    fn promote(&mut self, candidate: Candidate<Source>, traits: Traits, now: Instant) {
+    /// Makes the candidate active, if it passed its check and there is room for the one before to drain.
+    fn promote(&mut self, now: Instant) {
+        if self.leaving.len() >= MAX_LEAVING {
+            return;
+        }
+        let passed = |candidate: &mut Candidate<Source>| matches!(candidate.phase, Phase::Passed(_));
+        let Some(candidate) = self.candidate.take_if(passed) else {
+            return;
+        };
+        let traits = match candidate.phase {
+            Phase::Passed(traits) | Phase::Checking(traits) => traits,
+            Phase::Loading => Traits::default(),
+        };
         let generation = candidate.generation;
         if candidate.settings_changed {
             self.commands.push_back(Command::ApplySettings { generation });
@@ -652,10 +670,6 @@ impl<Source: Clone> Lifecycle<Source> {
             service,
             streams: true,
         });
-        if self.leaving.len() > MAX_LEAVING {
-            let oldest = self.leaving.first().map(|oldest| oldest.generation);
-            self.cancel_leaving(|leaving| Some(leaving.generation) == oldest);
-        }
     }
 
     fn cancel_leaving(&mut self, which: impl Fn(&Leaving) -> bool) {
@@ -682,6 +696,7 @@ impl<Source: Clone> Lifecycle<Source> {
             }
         }
         self.unblock_service(now);
+        self.promote(now);
     }
 
     fn unblock_service(&mut self, now: Instant) {

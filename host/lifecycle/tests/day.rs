@@ -244,7 +244,7 @@ impl World {
         let stage = machine.stage();
         assert_eq!(self.routed, machine.active());
         assert_eq!(self.routed.is_some(), stage == Stage::Active);
-        assert!(self.draining.len() <= 4);
+        assert!(self.draining.len() <= 5);
         if let Some(due) = machine.poll_timeout() {
             assert!(due > self.now, "no timer is due after its time was handled");
         }
