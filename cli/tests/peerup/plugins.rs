@@ -131,7 +131,8 @@ fn proxies_and_tunnels_go_on_while_their_plugin_is_loaded_afresh() {
 #[test]
 fn a_missing_grant_keeps_one_plugin_down_until_the_line_is_written() {
     let (_folder, mut node) = node();
-    node.edit(|text| format!("{text}\nplugins:\n  ping: {{}} # mine\n"));
+    let granted = "      protocols: [\"/peerup/ping/1.0.0\", \"/pingpong/1.0.0\"]\n";
+    node.replace(granted, "");
     node.start();
     assert_eq!(state(&node, "ping"), "failed");
     assert_eq!(state(&node, "tcp-proxy"), "active");
@@ -143,10 +144,14 @@ fn a_missing_grant_keeps_one_plugin_down_until_the_line_is_written() {
         "{status:#?}"
     );
 
-    node.replace(
-        "ping: {} # mine",
-        "ping: {grants: {protocols: [\"/peerup/ping/1.0.0\", \"/pingpong/1.0.0\"]}} # mine",
-    );
+    node.edit(|text| {
+        let at = text.find("  ping:\n").unwrap() + "  ping:\n".len();
+        let (head, tail) = text.split_at(at);
+        format!(
+            "{head}{}",
+            tail.replacen("    grants:\n", &format!("    grants:\n{granted}"), 1)
+        )
+    });
     node.run(&["plugin", "reload", "ping"]).ok();
     assert_eq!(state(&node, "ping"), "active");
 }

@@ -142,6 +142,8 @@ struct ServiceRun {
     generation: Generation,
     stopping: CancellationToken,
     cancelled: CancellationToken,
+    /// Cancelled once nothing of the run is left.
+    ended: CancellationToken,
 }
 
 impl SupervisorActor {
@@ -472,17 +474,28 @@ impl SupervisorActor {
             generation,
             stopping: CancellationToken::new(),
             cancelled: CancellationToken::new(),
+            ended: CancellationToken::new(),
         };
         let work = self.parts.runtime.run_service(plugin, service.stopping.clone());
-        let cancelled = service.cancelled.clone();
-        if let Some(managed) = self.plugins.get_mut(name) {
-            managed.services.insert(run, service);
-        }
+        let (cancelled, ended) = (service.cancelled.clone(), service.ended.clone());
+        let Some(managed) = self.plugins.get_mut(name) else {
+            return;
+        };
+        // A run that was cancelled a moment ago may still hold what this one wants, a port for one.
+        let before: Vec<CancellationToken> = managed.services.values().map(|run| run.ended.clone()).collect();
+        managed.services.insert(run, service);
         self.spawn(name, async move {
+            let _ended = ended.drop_guard();
+            let alone = async {
+                for one in before {
+                    one.cancelled().await;
+                }
+                work.await
+            };
             let end = tokio::select! {
                 biased;
                 () = cancelled.cancelled() => ServiceEnd::Returned,
-                end = work => end,
+                end = alone => end,
             };
             Answer::Ended(generation, run, end)
         });
@@ -509,15 +522,27 @@ impl SupervisorActor {
             return;
         };
         let (slot, over) = (loaded.slot.clone(), loaded.over.clone());
-        let with_tunnels = !loaded.is_replaced;
+        let is_last = !loaded.is_replaced;
         let inherited = loaded.inherited.clone();
+        let older: Vec<Arc<Slot>> = self
+            .plugins
+            .get(name)
+            .into_iter()
+            .flat_map(|managed| managed.loaded.values())
+            .filter(|loaded| is_last && loaded.is_replaced)
+            .map(|loaded| loaded.slot.clone())
+            .collect();
         let splices = self.parts.splices.clone();
         self.spawn(name, async move {
             let drained = async {
                 slot.emptied().await;
-                if with_tunnels {
-                    let mut ids = slot.plugin().tunnels();
-                    ids.extend(inherited);
+                if is_last {
+                    // What older generations still hand over has the same time as what this one does.
+                    let mut ids = inherited;
+                    for other in std::iter::once(&slot).chain(&older) {
+                        other.emptied().await;
+                        ids.extend(other.plugin().tunnels());
+                    }
                     splices.ended(&ids).await;
                 }
             };

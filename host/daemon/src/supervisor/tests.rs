@@ -289,9 +289,11 @@ fn handle(
     let (reader, writer) = tokio::io::split(near);
     let path = PathRef::Direct(Transport::Quic);
     let duplex = Duplex::peer(Box::new(reader), Box::new(writer), peer.clone(), path);
+    // The guest knows the protocols of its own name only; under another one the service says what to do.
+    let service = (plugin != "hostile").then(|| (behaviour.parse().unwrap(), "127.0.0.1:1".to_owned()));
     let request = InboundRequest {
         protocol: format!("/peerup/p/{plugin}/{behaviour}/1.0.0"),
-        service: None,
+        service,
         peer,
         extra_grants: Grants::default(),
     };
