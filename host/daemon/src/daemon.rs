@@ -181,7 +181,12 @@ impl Daemon {
         }
         app.node.shutdown().await;
         let audit = app.audit.clone();
-        if let Err(error) = app::blocking(move || Ok(audit.close())).await {
+        if let Err(error) = app::blocking(move || {
+            audit.close();
+            Ok(())
+        })
+        .await
+        {
             tracing::warn!(%error, "the audit log was not closed");
         }
         drop(self.endpoint);

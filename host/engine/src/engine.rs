@@ -24,7 +24,7 @@ use crate::{
     },
     cache::Cache,
     error::{EngineError, LoadError},
-    guest_log::GuestLog,
+    guest_log::{GuestLog, LogLine},
     host::Host,
     limits::{Limits, MAX_TABLE_ELEMENTS},
     plugin::{Plugin, PluginSpec, is_json_object},
@@ -161,6 +161,8 @@ impl Engine {
             memory_bytes: spec.limits.memory_bytes.min(self.0.max_memory_bytes),
             ..spec.limits
         };
+        let (hearer, name) = (host.clone(), plugin.clone());
+        let listener = Box::new(move |line: &LogLine| hearer.hear(&name, line));
         Ok(Plugin(Arc::new(Inner {
             inbound: inbound.transpose().map_err(wrong)?,
             command: command.transpose().map_err(wrong)?,
@@ -172,7 +174,7 @@ impl Engine {
             limits,
             engine_instances: self.0.instances.clone(),
             counters: Counters::new(plugin.clone()),
-            log: GuestLog::new(plugin, Some(host.clone())),
+            log: GuestLog::new(plugin, Some(listener)),
             host,
             splices: self.0.splices.clone(),
             tasks: self.0.tasks.clone(),

@@ -20,8 +20,6 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::host::Host;
-
 /// The longest line, in bytes; the rest is cut off.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
 /// Lines that a plugin may write at once.
@@ -57,11 +55,14 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// What takes each line that was written. Must not block.
+pub(crate) type Listener = Box<dyn Fn(&LogLine) + Send + Sync>;
+
 /// The log of one plugin.
 pub(crate) struct GuestLog {
     plugin: PluginName,
     /// Who keeps the lines for longer than the plugin is loaded.
-    listener: Option<Arc<dyn Host>>,
+    listener: Option<Listener>,
     state: Mutex<State>,
 }
 
@@ -73,7 +74,7 @@ struct State {
 }
 
 impl GuestLog {
-    pub(crate) fn new(plugin: PluginName, listener: Option<Arc<dyn Host>>) -> Arc<Self> {
+    pub(crate) fn new(plugin: PluginName, listener: Option<Listener>) -> Arc<Self> {
         Arc::new(Self {
             plugin,
             listener,
@@ -109,7 +110,7 @@ impl GuestLog {
             text,
         };
         if let Some(listener) = &self.listener {
-            listener.hear(plugin, &line);
+            listener(&line);
         }
         let mut state = self.lock();
         if state.kept.len() >= KEPT_LINES {

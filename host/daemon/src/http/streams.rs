@@ -222,7 +222,10 @@ pub(super) async fn plugin_logs(
                     return;
                 }
             }
-            while query.follow {
+            if !query.follow {
+                return;
+            }
+            loop {
                 let news = tokio::select! {
                     () = sender.closed() => return,
                     news = reading.news.recv() => news,
