@@ -560,7 +560,7 @@ fn switching_a_plugin_changes_its_switch_and_nothing_else() {
 #[test]
 fn a_bundled_plugin_that_the_file_does_not_name_keeps_its_grants_when_it_is_switched() {
     for name in ["ping", "tcp-proxy", "traceroute"] {
-        let name = name.parse().unwrap();
+        let name: peerup_model::PluginName = name.parse().unwrap();
         let mut editor = editor("version: 1 # one\n");
         let before = editor.config().plugins[&name].grants.clone();
         editor.set_plugin_enabled(&name, false).unwrap();
