@@ -1,6 +1,11 @@
 //! Thousands of days in the life of a plugin: operators who change their minds, loads that are slow, fail or never
 //! answer, services that crash, answers that come late and twice.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
