@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Check the config.
     #[command(subcommand)]
     Config(Config),
-    /// See, make and install plugins.
+    /// See, make, install and switch plugins.
     #[command(subcommand)]
     Plugin(Plugin),
     /// Find out what is wrong with this node and its machine, and what to do.
@@ -357,8 +357,54 @@ pub(crate) enum Config {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
-    /// Show the plugins with their rights, instances and tunnels.
+    /// Show the plugins with their state, instances and tunnels.
     List,
+    /// Show one plugin with its rights, limits, counts and the last error.
+    Inspect {
+        /// Its name.
+        name: String,
+    },
+    /// Run it, now and at each start.
+    Enable {
+        /// Its name.
+        name: String,
+    },
+    /// Run it no longer: no new streams, and what runs has 30 seconds to end.
+    Disable {
+        /// Its name.
+        name: String,
+        /// Cancel what runs at once.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Run no plugin any longer.
+    DisableAll {
+        /// Cancel what runs at once.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Read the config again and load the plugin afresh; where that fails the one that runs goes on.
+    Reload {
+        /// Its name.
+        name: String,
+    },
+    /// Show what it wrote and what happened to it.
+    Logs {
+        /// Its name.
+        name: String,
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the lines so far.
+        #[arg(
+            short = 'n',
+            long,
+            value_name = "N",
+            default_value_t = 100,
+            env = "PEERUP_LINES"
+        )]
+        lines: usize,
+    },
     /// Make the one file that a plugin travels in, of its component and its plugin.toml.
     Pack(PluginPack),
     /// Make a key to sign plugins with.

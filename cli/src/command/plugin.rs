@@ -1,5 +1,5 @@
-//! `plugin`: the plugins with their rights, instances and tunnels; and what makes, installs, upgrades and
-//! removes them.
+//! `plugin`: the plugins with their rights, instances and tunnels; and what switches, makes, installs,
+//! upgrades and removes them.
 
 mod consent;
 mod fetch;
@@ -11,6 +11,7 @@ mod registry;
 #[path = "plugin/no_registry.rs"]
 mod registry;
 mod remove;
+mod switch;
 mod upgrade;
 
 use peerup_api::{ClientError, PluginInfo};
@@ -23,6 +24,14 @@ use crate::{arguments::Plugin, context::Context, output, session, session::Sessi
 pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failure> {
     match command {
         Plugin::List => list(context).await,
+        Plugin::Inspect { name } => switch::inspect(context, &read_name(&name)?).await,
+        Plugin::Enable { name } => switch::enable(context, &read_name(&name)?).await,
+        Plugin::Disable { name, now } => switch::disable(context, &read_name(&name)?, now).await,
+        Plugin::DisableAll { now } => switch::disable_every(context, now).await,
+        Plugin::Reload { name } => switch::reload(context, &read_name(&name)?).await,
+        Plugin::Logs { name, follow, lines } => {
+            switch::logs(context, &read_name(&name)?, follow, lines).await
+        }
         Plugin::Pack(arguments) => pack::pack(context, &arguments),
         Plugin::Keygen { file } => pack::keygen(context, &file),
         Plugin::Install(arguments) => install::run(context, &arguments).await,
@@ -43,21 +52,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
     if context.json {
         return output::json(&plugins);
     }
-    let rows: Vec<[String; 8]> = plugins
-        .iter()
-        .map(|plugin| {
-            [
-                plugin.name.clone(),
-                plugin.version.clone(),
-                plugin.state.clone(),
-                format!("{} ({} since start)", plugin.instances, plugin.instances_total),
-                format!("{} ({} since start)", plugin.tunnels, plugin.tunnels_total),
-                plugin.traps.to_string(),
-                plugin.denials.to_string(),
-                plugin.bytes.to_string(),
-            ]
-        })
-        .collect();
+    let rows: Vec<[String; 9]> = plugins.iter().map(row).collect();
     output::table(
         [
             "PLUGIN",
@@ -65,6 +60,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "STATE",
             "INSTANCES",
             "TUNNELS",
+            "RESTARTS",
             "TRAPS",
             "DENIALS",
             "BYTES",
@@ -72,11 +68,25 @@ async fn list(context: &Context) -> Result<(), Failure> {
         &rows,
     )?;
     for plugin in &plugins {
-        if let Some(reason) = &plugin.reason {
+        if let Some(reason) = plugin.reason.as_ref().or(plugin.last_error.as_ref()) {
             context.note(&format!("{}: {reason}", plugin.name));
         }
     }
     Ok(())
+}
+
+fn row(plugin: &PluginInfo) -> [String; 9] {
+    [
+        plugin.name.clone(),
+        plugin.version.clone(),
+        plugin.state.clone(),
+        format!("{} ({} since start)", plugin.instances, plugin.instances_total),
+        format!("{} ({} since start)", plugin.tunnels, plugin.tunnels_total),
+        plugin.restarts.to_string(),
+        plugin.traps.to_string(),
+        plugin.denials.to_string(),
+        plugin.bytes.to_string(),
+    ]
 }
 
 /// Returns the folder of what is installed beside a config.

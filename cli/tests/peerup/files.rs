@@ -281,6 +281,9 @@ fn what_only_a_daemon_can_do_ends_with_3_without_one() {
         &["daemon", "disconnect", "proxy-1"],
         &["daemon", "reload"],
         &["plugin", "list"],
+        &["plugin", "inspect", "ping"],
+        &["plugin", "reload", "ping"],
+        &["plugin", "logs", "ping"],
     ] {
         node.run(arguments).fails(3, &["no daemon", "peerup daemon"]);
     }

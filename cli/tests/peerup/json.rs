@@ -72,6 +72,7 @@ fn the_shapes_of_a_running_daemon_are_kept() {
         ("resolve", &["resolve", "home"]),
         ("relay-list", &["relay", "list"]),
         ("plugin-list", &["plugin", "list"]),
+        ("plugin-inspect", &["plugin", "inspect", "ping"]),
     ] {
         let mut all = arguments.to_vec();
         all.push("--json");

@@ -18,6 +18,7 @@ mod json;
 mod names;
 mod pairing;
 mod paths;
+mod plugin_switches;
 mod plugins;
 #[cfg(feature = "oci")]
 mod registry;

@@ -201,6 +201,21 @@ impl Client {
         })
     }
 
+    /// Sends `GET path` and returns the lines of its NDJSON answer as they come.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get_lines(&self, path: &str) -> Result<EventLines, ClientError> {
+        let response = self.send(Method::GET, path, None).await?;
+        if response.status() != StatusCode::OK {
+            return Err(read_failure(response).await);
+        }
+        Ok(EventLines {
+            body: response.into_body(),
+            buffer: BytesMut::new(),
+        })
+    }
+
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -490,10 +490,22 @@ pub struct PluginInfo {
     pub version: String,
     /// What it says it is.
     pub summary: String,
-    /// `active` or `failed`.
+    /// `loading`, `ready`, `active`, `draining`, `stopped` or `failed`.
     pub state: String,
-    /// Why it failed, if it did.
+    /// Why it does not run, or why the last reload or upgrade did not take its place.
     pub reason: Option<String>,
+    /// Whether the config wants it to run.
+    pub enabled: bool,
+    /// The version of the contract that it was built for.
+    pub contract: String,
+    /// SHA-256 of the component, in hex; none before it was loaded.
+    pub digest: Option<String>,
+    /// Since when it is in this state, RFC 3339.
+    pub since: String,
+    /// How often its service was started again after a failure.
+    pub restarts: u64,
+    /// The last failure of any kind: of a load, a run, a service, or a denial.
+    pub last_error: Option<String>,
     /// Instances alive now.
     pub instances: usize,
     /// Instances made since the start.
@@ -510,8 +522,34 @@ pub struct PluginInfo {
     pub bytes: u64,
     /// What the operator grants, in words of the config.
     pub grants: serde_json::Value,
+    /// What it may use up.
+    pub limits: PluginLimitsInfo,
     /// Its commands.
     pub commands: Vec<PluginCommandInfo>,
+}
+
+/// What a plugin may use up.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct PluginLimitsInfo {
+    /// Bytes of memory of one instance.
+    pub memory: u64,
+    /// Processor time between two waits, in milliseconds.
+    pub cpu_ms: u64,
+    /// Instances alive at once.
+    pub instances: u64,
+}
+
+/// One line of `GET /v1/plugins/{name}/logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginLogLine {
+    /// When, RFC 3339.
+    pub time: String,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// `plugin` for what it wrote, `host` for what happened to it.
+    pub source: String,
+    /// The line.
+    pub text: String,
 }
 
 /// A word that a plugin adds.

@@ -10,8 +10,9 @@ use crate::{
     atomic,
     error::EditError,
     load::{self, parse_node},
-    node::{NodeConfig, PluginEntry, PluginLimits, ServiceEntry},
+    node::{NodeConfig, ServiceEntry},
     patch::{self, Unpatchable, Value},
+    plugins::PluginEntry,
     section::{GrantEntry, PluginSection},
     values::{RelayAddress, check_host_port},
 };
@@ -181,6 +182,37 @@ impl ConfigEditor {
         self.apply(intended, &Step::Remove(&["services", name.as_str()]))
     }
 
+    /// Switches a plugin on or off. One that the file does not name gets a section with the grants that it has
+    /// without one, so that nothing else about it changes.
+    ///
+    /// # Errors
+    /// There is no such plugin, or the file cannot be changed safely.
+    pub fn set_plugin_enabled(&mut self, name: &PluginName, enabled: bool) -> Result<(), EditError> {
+        let mut intended = self.config.clone();
+        let Some(entry) = intended.plugins.get_mut(name) else {
+            return Err(self.not_found(format!("the plugin {name}")));
+        };
+        if entry.enabled == enabled {
+            return Ok(());
+        }
+        entry.enabled = enabled;
+        let grants = serde_json::to_value(&entry.grants).ok().and_then(value_of);
+        let switch = Value::Bool(enabled);
+        let path = ["plugins", name.as_str(), "enabled"];
+        let edited = self.apply(intended.clone(), &Step::Set(&path, switch.clone()));
+        let (Err(EditError::Unsafe { .. }), Some(grants)) = (&edited, grants) else {
+            return edited;
+        };
+        let section = Value::Map(vec![
+            ("enabled".to_owned(), switch),
+            ("grants".to_owned(), grants),
+        ]);
+        match self.apply(intended, &Step::Set(&["plugins", name.as_str()], section)) {
+            Ok(()) => Ok(()),
+            Err(_) => edited,
+        }
+    }
+
     /// Adds a relay at the end of the list. Returns false where it was there already.
     ///
     /// # Errors
@@ -272,8 +304,7 @@ impl ConfigEditor {
         let entry = PluginEntry {
             enabled: section.enabled,
             grants: section.grants(name)?,
-            settings: serde_json::Map::new(),
-            limits: PluginLimits::default(),
+            ..PluginEntry::default()
         };
         intended.plugins.insert(name.clone(), entry);
         let path = ["plugins", name.as_str()];
@@ -341,6 +372,25 @@ impl ConfigEditor {
             what,
             path: self.path.clone(),
         }
+    }
+}
+
+/// Turns what the model writes into what is written into the file; none for what has no place in it.
+fn value_of(json: serde_json::Value) -> Option<Value> {
+    match json {
+        serde_json::Value::String(text) => Some(Value::Text(text)),
+        serde_json::Value::Bool(switch) => Some(Value::Bool(switch)),
+        serde_json::Value::Array(items) => {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().map(Value::List)
+        }
+        serde_json::Value::Object(fields) => {
+            let entries = fields
+                .into_iter()
+                .map(|(key, value)| Some((key, value_of(value)?)));
+            entries.collect::<Option<_>>().map(Value::Map)
+        }
+        serde_json::Value::Null | serde_json::Value::Number(_) => None,
     }
 }
 

@@ -70,6 +70,20 @@ pub struct PluginLimits {
     pub drain: Duration,
 }
 
+impl Default for PluginEntry {
+    /// One that is on, with no rights, no settings, and the usual limits.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            grants: Grants::default(),
+            settings: serde_json::Map::new(),
+            limits: PluginLimits::default(),
+            access: ServiceAccess::Everyone,
+            keys_file: None,
+        }
+    }
+}
+
 impl Default for PluginLimits {
     fn default() -> Self {
         Self {

@@ -643,3 +643,40 @@ fn a_grant_that_does_not_hold_and_a_section_that_is_there_are_refused() {
         .unwrap_err();
     assert!(matches!(error, EditError::NotFound { .. }), "{error}");
 }
+
+#[test]
+fn switching_a_plugin_changes_its_switch_and_nothing_else() {
+    let off = |editor: &mut ConfigEditor| editor.set_plugin_enabled(&"ping".parse().unwrap(), false);
+    let on = |editor: &mut ConfigEditor| editor.set_plugin_enabled(&"ping".parse().unwrap(), true);
+    let named =
+        "plugins:\n  # mine\n  ping: # here\n    grants:\n      protocols: [/peerup/ping/1.0.0]\n    # end\n";
+    let after = edited(named, off);
+    assert!(
+        after.contains("  # mine\n  ping: # here\n    grants:\n"),
+        "{after}"
+    );
+    assert!(after.contains("enabled: false"), "{after}");
+    assert_eq!(edited(&after, on), after.replace("false", "true"));
+    assert_eq!(edited(named, on), named, "it is on already");
+}
+
+#[test]
+fn a_bundled_plugin_that_the_file_does_not_name_keeps_its_grants_when_it_is_switched() {
+    for name in ["ping", "tcp-proxy", "traceroute"] {
+        let name: PluginName = name.parse().unwrap();
+        let mut editor = editor("version: 1 # one\n");
+        let before = editor.config().plugins[&name].grants.clone();
+        editor.set_plugin_enabled(&name, false).unwrap();
+        editor.set_plugin_enabled(&name, true).unwrap();
+        assert_eq!(editor.config().plugins[&name].grants, before);
+        assert!(editor.text().starts_with("version: 1 # one\n"));
+    }
+}
+
+#[test]
+fn a_plugin_that_is_not_there_is_not_switched() {
+    let error = editor("version: 1\n")
+        .set_plugin_enabled(&"chess".parse().unwrap(), true)
+        .unwrap_err();
+    assert!(matches!(error, EditError::NotFound { .. }), "{error}");
+}

@@ -12,13 +12,15 @@ use std::{
 use arc_swap::ArcSwap;
 use libp2p_identity::{Keypair, PeerId};
 use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, NodeConfig};
+use peerup_engine::Engine;
 use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::AccessControl, extra_keys::ExtraKeys, invites::Invites, names, plugins::PluginSet,
-    proxies::Proxies, resolvers::Resolvers, services::ServiceTable,
+    access::AccessControl, audit::Audit, extra_keys::ExtraKeys, invites::Invites, names,
+    plugin_logs::PluginLogs, proxies::Proxies, resolvers::Resolvers, services::ServiceTable,
+    supervisor::Supervisor,
 };
 
 /// Everything that lives as long as the node.
@@ -28,9 +30,12 @@ pub(crate) struct App {
     pub(crate) node: Node,
     pub(crate) access: Arc<AccessControl>,
     pub(crate) extra_keys: ExtraKeys,
-    pub(crate) services: ServiceTable,
-    pub(crate) plugins: PluginSet,
     pub(crate) resolvers: Resolvers,
+    pub(crate) services: Arc<ServiceTable>,
+    pub(crate) engine: Engine,
+    pub(crate) plugins: Supervisor,
+    pub(crate) logs: Arc<PluginLogs>,
+    pub(crate) audit: Audit,
     pub(crate) proxies: Proxies,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
@@ -53,8 +58,13 @@ pub(crate) struct Parts {
     pub(crate) identity: Keypair,
     pub(crate) node: Node,
     pub(crate) access: Arc<AccessControl>,
-    pub(crate) services: ServiceTable,
-    pub(crate) plugins: PluginSet,
+    pub(crate) services: Arc<ServiceTable>,
+    pub(crate) engine: Engine,
+    pub(crate) plugins: Supervisor,
+    pub(crate) logs: Arc<PluginLogs>,
+    pub(crate) audit: Audit,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl App {
@@ -67,13 +77,16 @@ impl App {
             access: parts.access,
             extra_keys,
             services: parts.services,
+            engine: parts.engine,
             plugins: parts.plugins,
             resolvers: Resolvers::default(),
+            logs: parts.logs,
+            audit: parts.audit,
             proxies: Proxies::default(),
             invites: Invites::default(),
             started: Instant::now(),
-            shutdown: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            shutdown: parts.shutdown,
+            tasks: parts.tasks,
             config: ArcSwap::new(parts.config),
             file: ConfigFile::new(parts.path.clone()),
             path: parts.path,
@@ -211,7 +224,7 @@ impl App {
         let config = Arc::new(config);
         self.config.store(config.clone());
         self.access.set_infra(infra(&config));
-        self.plugins.set_config(&config);
+        self.plugins.apply(config.clone()).await;
         self.node.set_relays(relays(&config)).await;
         self.tell_path_wishes().await;
         self.services.set(&config)

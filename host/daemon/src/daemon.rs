@@ -10,19 +10,21 @@ use peerup_engine::{Engine, EngineConfig};
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::{InboundStream, Node, ProtocolTable, StartError};
 use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{AccessControl, Look},
     app::{self, App, Parts},
+    audit::{AUDIT_FILE, Audit},
     dispatch,
     endpoint::Endpoint,
     http,
     network::Network,
     notify,
-    plugins::{self, PluginSet},
+    plugin_logs::PluginLogs,
+    plugins::{self, PluginParts},
     services::ServiceTable,
-    sources, status,
+    status,
 };
 
 /// Where the daemon keeps the addresses of peers between two starts, beside the config.
@@ -168,7 +170,7 @@ impl Daemon {
             Some(_) => app.config().daemon.drain_timeout,
             None => Duration::ZERO,
         };
-        app.plugins.engine().shut_down(drain).await;
+        app.engine.shut_down(drain).await;
         if tokio::time::timeout(CLOSE_TIME, app.tasks.wait()).await.is_err() {
             tracing::warn!(
                 left = app.tasks.len(),
@@ -176,6 +178,15 @@ impl Daemon {
             );
         }
         app.node.shutdown().await;
+        let audit = app.audit.clone();
+        if let Err(error) = app::blocking(move || {
+            audit.close();
+            Ok(())
+        })
+        .await
+        {
+            tracing::warn!(%error, "the audit log was not closed");
+        }
         drop(self.endpoint);
     }
 }
@@ -231,19 +242,38 @@ async fn assemble(
             format!("the plugin engine does not start: {error}"),
         )
     })?;
-    let network = Arc::new(Network::default());
-    let config_folder = folder.to_owned();
-    let found = app::blocking(move || Ok(sources::sources(&config_folder))).await?;
-    let plugins = PluginSet::load(engine, network.clone(), &config, &found).await;
+    let logs = Arc::new(PluginLogs::default());
+    let network = Arc::new(Network::new(logs.clone()));
+    let audit = match options.mode {
+        Mode::Daemon => Audit::open(folder.join(AUDIT_FILE)),
+        // A node of one command leaves no file behind.
+        Mode::Client | Mode::Reachable => Audit::default(),
+    };
     let protocols = ProtocolTable::default();
-    let services = ServiceTable::new(protocols.clone(), plugins.protocols(), &config)?;
+    let services = Arc::new(ServiceTable::new(protocols.clone(), &config)?);
+    let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let parts = PluginParts {
+        folder: folder.to_owned(),
+        engine: engine.clone(),
+        host: network.clone(),
+        services: services.clone(),
+        audit: audit.clone(),
+        logs: logs.clone(),
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let plugins = plugins::start(parts, &config).await;
     let (node, inbound) = Node::start(
         network_config(options.mode, &config, &identity, folder),
         access.policy(),
         protocols,
     )
     .await
-    .map_err(|error| start_failure(&error))?;
+    .map_err(|error| {
+        // The supervisor has started already.
+        shutdown.cancel();
+        start_failure(&error)
+    })?;
     let app = App::new(Parts {
         path: options.config.clone(),
         config,
@@ -251,7 +281,12 @@ async fn assemble(
         node,
         access,
         services,
+        engine,
         plugins,
+        logs,
+        audit,
+        shutdown,
+        tasks,
     });
     network.connect(&app);
     app.tell_path_wishes().await;

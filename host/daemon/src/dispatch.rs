@@ -122,11 +122,11 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
                 inbound.stream.reset();
                 return Err("this peer is no member".to_owned().into());
             }
-            Some(plugin) if !may_call(app, &app.config(), &peer, plugin) => {
+            Some(plugin) if !may_call(app, &app.config(), &peer, &plugin) => {
                 inbound.stream.reset();
                 return Err(format!("this peer may not use the plugin {plugin}").into());
             }
-            Some(plugin) => plugin.clone(),
+            Some(plugin) => plugin,
             None => {
                 inbound.stream.reset();
                 return Err("nothing serves this protocol".to_owned().into());
@@ -143,7 +143,7 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
         inbound.stream.reset();
         return Err(Refused::Path(why));
     }
-    let Some(plugin) = app.plugins.get(&plugin) else {
+    let Some(lease) = app.plugins.enter(&plugin) else {
         inbound.stream.reset();
         return Err(format!("the plugin {plugin} is not active").into());
     };
@@ -154,10 +154,11 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
         extra_grants: Grants::default(),
     };
     let duplex = network::duplex_of(app, inbound.stream);
-    plugin
-        .handle_inbound(request, duplex)
-        .await
-        .map_err(|error| error.to_string().into())
+    let handled = lease.plugin().handle_inbound(request, duplex).await;
+    handled.map_err(|error| {
+        app.plugins.note(&lease, &error);
+        error.to_string().into()
+    })
 }
 
 fn may_use(app: &App, peer: &PeerId, service: &ServiceName) -> bool {
@@ -201,7 +202,7 @@ fn is_member(app: &App, peer: &PeerId) -> bool {
 /// does not allow any more. Those of a service that was switched off or taken away run on.
 pub(crate) fn close_forbidden(app: &App) {
     let config = app.config();
-    let tunnels = app.plugins.engine().splices();
+    let tunnels = app.engine.splices();
     for tunnel in tunnels.list() {
         let Some(peer) = tunnel.peer.as_ref().map(|peer| peer.id) else {
             continue;

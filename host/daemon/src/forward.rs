@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use peerup_api::{ConnectInfo, ConnectRequest};
 use peerup_config::PathQuery;
-use peerup_engine::{CommandEvent, CommandRun};
+use peerup_engine::{CommandEvent, CommandRun, TunnelGroup};
 use peerup_model::{ErrorCode, Failure, Grants, PathPolicy, ServiceName, TcpGrants, service_protocol};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, network::open_failure, path_rules, proxies::Proxy, resolvers};
+use crate::{app::App, network::open_failure, path_rules, proxies::Proxy, resolvers, supervisor::Lease};
 
 /// Proxies that one daemon runs at once.
 const MAX_PROXIES: usize = 256;
@@ -52,12 +52,12 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         )
         .with_hint("end one with: peerup daemon disconnect ID"));
     }
-    let plugin = app.plugins.require(PLUGIN)?;
+    let lease = app.plugins.require(PLUGIN)?;
     let protocol = service_protocol(&service);
     let query = PathQuery {
         peer: &peer,
         service: Some(&service),
-        plugin: Some(&plugin.manifest().name),
+        plugin: Some(lease.plugin().name()),
         asked: PathPolicy::PreferDirect,
     };
     reach(app, &protocol, &query).await?;
@@ -71,25 +71,19 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         },
         ..Grants::default()
     };
-    let arguments = serde_json::json!({
-        "peer": peer.to_base58(), "service": service, "listen": request.listen,
-    });
-    let mut run = plugin
-        .run_command(COMMAND, arguments, extra_grants)
-        .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
-    let Some(listen_address) = first_address(&mut run).await else {
-        let failure = match run.finish().await {
-            Err(error) => listen_failure(&error),
-            Ok(()) => Failure::new(ErrorCode::Failed, "the proxy ended before it listened"),
-        };
-        return Err(failure);
+    let order = Order {
+        peer: peer.to_base58(),
+        service: service.to_string(),
+        listen: request.listen,
+        extra_grants,
     };
+    let listening = order.listen(lease).await?;
     let number = app.proxies.next.fetch_add(1, Ordering::Relaxed) + 1;
     let info = ConnectInfo {
         id: format!("proxy-{number}"),
         peer_id: peer.to_base58(),
         service: service.to_string(),
-        listen_address,
+        listen_address: listening.address.clone(),
     };
     let end = app.shutdown.child_token();
     app.proxies.lock().insert(
@@ -103,11 +97,85 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
     let ended = CancellationToken::new();
     let (task_app, task_ended) = (app.clone(), ended.clone());
     app.tasks.spawn(async move {
-        follow(&task_app, run, &sender, &end).await;
+        keep(&task_app, order, listening, &sender, &end).await;
         task_app.proxies.lock().remove(&number);
         task_ended.cancel();
     });
     Ok(Started { info, events, ended })
+}
+
+/// What a proxy was asked to do.
+#[derive(Debug)]
+struct Order {
+    peer: String,
+    service: String,
+    listen: String,
+    extra_grants: Grants,
+}
+
+/// A command that listens, in the generation of the plugin that it runs in.
+#[derive(Debug)]
+struct Listening {
+    lease: Lease,
+    run: CommandRun,
+    address: String,
+}
+
+impl Order {
+    /// Starts the command and waits until it listens.
+    async fn listen(&self, lease: Lease) -> Result<Listening, Failure> {
+        let arguments = serde_json::json!({
+            "peer": self.peer, "service": self.service, "listen": self.listen,
+        });
+        let mut run = lease
+            .plugin()
+            .run_command(COMMAND, arguments, self.extra_grants.clone())
+            .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()))?;
+        match first_address(&mut run).await {
+            Some(address) => Ok(Listening { lease, run, address }),
+            None => Err(match run.finish().await {
+                Err(error) => listen_failure(&error),
+                Ok(()) => Failure::new(ErrorCode::Failed, "the proxy ended before it listened"),
+            }),
+        }
+    }
+}
+
+/// Keeps a proxy until it ends or is told to. Where another generation takes the plugin's place the proxy goes over to
+/// it, on the same address; its tunnels run on meanwhile.
+async fn keep(
+    app: &App,
+    mut order: Order,
+    mut listening: Listening,
+    events: &mpsc::Sender<CommandEvent>,
+    end: &CancellationToken,
+) {
+    order.listen.clone_from(&listening.address);
+    let mut left_behind: Vec<TunnelGroup> = Vec::new();
+    while follow(app, &mut listening, events, end).await {
+        let Listening { lease, mut run, .. } = listening;
+        run.detach_tunnels();
+        run.cancel();
+        // Its listener is gone once it has ended.
+        let _ = run.finish().await;
+        left_behind.retain(|group| group.live() > 0);
+        left_behind.push(run.tunnels());
+        drop((run, lease));
+        let next = match app.plugins.require(PLUGIN) {
+            Ok(lease) => order.listen(lease).await,
+            Err(failure) => Err(failure),
+        };
+        listening = match next {
+            Ok(next) => next,
+            Err(failure) => {
+                tracing::error!(plugin = PLUGIN, %failure, listen = order.listen, "a proxy ended");
+                return;
+            }
+        };
+    }
+    if !app.shutdown.is_cancelled() {
+        left_behind.iter().for_each(TunnelGroup::close);
+    }
 }
 
 async fn reach(app: &App, protocol: &str, query: &PathQuery<'_>) -> Result<(), Failure> {
@@ -149,13 +217,14 @@ async fn first_address(run: &mut CommandRun) -> Option<String> {
     None
 }
 
-/// Passes the command's events on until it ends or is told to.
+/// Passes the command's events on until it ends or is told to. Returns whether it is to go on in another generation.
 async fn follow(
     app: &App,
-    mut run: CommandRun,
+    listening: &mut Listening,
     events: &mpsc::Sender<CommandEvent>,
     end: &CancellationToken,
-) {
+) -> bool {
+    let Listening { lease, run, .. } = listening;
     loop {
         let event = tokio::select! {
             biased;
@@ -165,8 +234,9 @@ async fn follow(
                     // Nothing new, but what runs has the engine's time to drain.
                     run.detach_tunnels();
                 }
-                return;
+                return false;
             }
+            () = lease.closed() => return true,
             event = run.next_event() => event,
         };
         let Some(event) = event else { break };
@@ -176,7 +246,9 @@ async fn follow(
     }
     if let Err(error) = run.finish().await {
         tracing::error!(plugin = PLUGIN, %error, "a proxy ended");
+        app.plugins.note(lease, &error);
     }
+    false
 }
 
 /// The peer was reached before, so what fails now is the listening.

@@ -6,6 +6,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod daemon;
 mod describe;
 mod dispatch;
@@ -21,6 +22,7 @@ mod network;
 mod notify;
 mod pairing;
 mod path_rules;
+mod plugin_logs;
 mod plugins;
 mod proxies;
 mod resolver_cache;
@@ -28,6 +30,7 @@ mod resolvers;
 mod services;
 mod sources;
 mod status;
+mod supervisor;
 mod why;
 
 pub use daemon::{Daemon, DaemonOptions, Mode};

@@ -10,18 +10,15 @@ use futures::future::BoxFuture;
 use libp2p_identity::PeerId;
 use peerup_config::PathQuery;
 use peerup_engine::{
-    ConnectionDetails, Duplex, Host, HostError, PathRef, PeerDetails, PeerEvent, PeerEventKind, PeerRef,
-    PeerRole,
+    ConnectionDetails, Duplex, Host, HostError, LogLine, PathRef, PeerDetails, PeerEvent, PeerEventKind,
+    PeerRef, PeerRole,
 };
 use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
 use peerup_net::{ConnSnapshot, NodeEvent, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
 use peerup_trust::Role;
 use tokio::sync::broadcast;
 
-use crate::{app::App, path_rules, resolvers};
-
-/// Events that wait for a slow plugin; the contract promises so many.
-const EVENT_QUEUE: usize = 256;
+use crate::{app::App, path_rules, plugin_logs::PluginLogs, resolvers};
 
 /// Events that wait for a slow plugin; the contract promises so many.
 const EVENT_QUEUE: usize = 256;
@@ -31,15 +28,7 @@ const EVENT_QUEUE: usize = 256;
 pub(crate) struct Network {
     app: OnceLock<Weak<App>>,
     events: broadcast::Sender<PeerEvent>,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self {
-            app: OnceLock::new(),
-            events: broadcast::Sender::new(EVENT_QUEUE),
-        }
-    }
+    logs: Arc<PluginLogs>,
 }
 
 /// Makes the duplex that a plugin gets out of a stream to a peer.
@@ -161,6 +150,15 @@ fn peer_event(app: &App, event: &NodeEvent) -> Option<PeerEvent> {
 }
 
 impl Network {
+    /// Takes where the lines that plugins write are kept.
+    pub(crate) fn new(logs: Arc<PluginLogs>) -> Self {
+        Self {
+            app: OnceLock::new(),
+            events: broadcast::Sender::new(EVENT_QUEUE),
+            logs,
+        }
+    }
+
     /// Joins the host functions to the running node. Called once, by the composition root.
     pub(crate) fn connect(&self, app: &Arc<App>) {
         let _ = self.app.set(Arc::downgrade(app));
@@ -184,6 +182,10 @@ impl Network {
 }
 
 impl Host for Network {
+    fn hear(&self, plugin: &PluginName, line: &LogLine) {
+        self.logs.hear(plugin, line);
+    }
+
     fn open<'a>(
         &'a self,
         plugin: &'a PluginName,

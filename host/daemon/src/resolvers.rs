@@ -66,8 +66,11 @@ async fn ask(app: &App, name: &str, silent: &mut Vec<String>) -> Option<Known> {
         return kept;
     }
     for tier in &config.resolvers {
-        let answer = match app.plugins.get(tier) {
-            Some(plugin) => plugin.resolve(name).await.map_err(|error| error.to_string()),
+        let answer = match app.plugins.enter(tier) {
+            Some(lease) => lease.plugin().resolve(name).await.map_err(|error| {
+                app.plugins.note(&lease, &error);
+                error.to_string()
+            }),
             None => Err("it does not run; see: peerup plugin list".to_owned()),
         };
         match answer {

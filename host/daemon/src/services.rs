@@ -11,7 +11,8 @@ use peerup_net::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub(crate) struct ServiceTable {
     protocols: ProtocolTable,
     routes: ArcSwap<Routes>,
-    plugin_protocols: BTreeMap<String, PluginName>,
+    /// What active plugins serve besides services. Written by the supervisor alone.
+    plugins: ArcSwap<BTreeMap<String, PluginName>>,
 }
 
 #[derive(Debug, Default)]
@@ -28,28 +29,76 @@ pub(crate) struct Route {
 }
 
 impl ServiceTable {
-    /// Creates the table. `plugin_protocols` are what the loaded plugins serve besides services.
-    pub(crate) fn new(
-        protocols: ProtocolTable,
-        plugin_protocols: BTreeMap<String, PluginName>,
-        config: &NodeConfig,
-    ) -> Result<Self, Failure> {
-        let register = |protocol: &str| {
-            protocols
-                .register(protocol, Audience::Members)
-                .map_err(|error| register_failure(&error))
-        };
-        register(INVITE_PROTOCOL)?;
-        for protocol in plugin_protocols.keys() {
-            register(protocol)?;
-        }
+    /// Creates the table with the services of a config and no plugin.
+    pub(crate) fn new(protocols: ProtocolTable, config: &NodeConfig) -> Result<Self, Failure> {
+        protocols
+            .register(INVITE_PROTOCOL, Audience::Members)
+            .map_err(|error| register_failure(&error))?;
         let table = Self {
             protocols,
             routes: ArcSwap::default(),
-            plugin_protocols,
+            plugins: ArcSwap::default(),
         };
         table.set(config)?;
         Ok(table)
+    }
+
+    /// Tells whether a plugin's protocols could be served now.
+    pub(crate) fn check_plugin(&self, plugin: &PluginName, served: &[String]) -> Result<(), Failure> {
+        let (routes, plugins) = (self.routes.load(), self.plugins.load());
+        for protocol in served {
+            let other = plugins.get(protocol).filter(|other| *other != plugin);
+            if let Some(other) = other {
+                let message = format!("the plugin {other} serves {protocol} already");
+                return Err(Failure::new(ErrorCode::Conflict, message)
+                    .with_hint(format!("disable one of them: peerup plugin disable {other}")));
+            }
+            if let Some(route) = routes.services.get(protocol) {
+                let message = format!("{protocol} is the protocol of the service {}", route.service);
+                return Err(
+                    Failure::new(ErrorCode::Conflict, message).with_hint("call the service otherwise")
+                );
+            }
+        }
+        let others = plugins.values().filter(|other| *other != plugin).count();
+        match 1 + routes.services.len() + others + served.len() <= MAX_PROTOCOLS {
+            true => Ok(()),
+            false => Err(register_failure(&RegisterError::Full)),
+        }
+    }
+
+    /// Serves these protocols of a plugin, and none of its others any more. Streams that are open stay open.
+    pub(crate) fn set_plugin(&self, plugin: &PluginName, served: &[String]) -> Result<(), Failure> {
+        let mut table = BTreeMap::clone(&self.plugins.load());
+        let gone: Vec<String> = table
+            .iter()
+            .filter(|(protocol, owner)| *owner == plugin && !served.contains(protocol))
+            .map(|(protocol, _)| protocol.clone())
+            .collect();
+        for protocol in gone {
+            self.protocols.unregister(&protocol);
+            table.remove(&protocol);
+        }
+        let mut outcome = Ok(());
+        for protocol in served {
+            if table.contains_key(protocol) {
+                continue;
+            }
+            match self.protocols.register(protocol, Audience::Members) {
+                Ok(()) => {
+                    table.insert(protocol.clone(), plugin.clone());
+                }
+                Err(error) => outcome = Err(register_failure(&error)),
+            }
+        }
+        self.plugins.store(Arc::new(table));
+        outcome
+    }
+
+    /// Serves nothing of a plugin any more.
+    pub(crate) fn remove_plugin(&self, plugin: &PluginName) {
+        // Taking away cannot fail.
+        let _ = self.set_plugin(plugin, &[]);
     }
 
     /// Puts the services of a config in force. Streams that are open stay open.
@@ -90,7 +139,7 @@ impl ServiceTable {
     /// next start would fail. One that leaves no more of them than before may pass.
     pub(crate) fn check_room(&self, before: &NodeConfig, after: &NodeConfig) -> Result<(), EditError> {
         let enabled = |config: &NodeConfig| config.services.values().filter(|entry| entry.enabled).count();
-        let others = 1 + self.plugin_protocols.len();
+        let others = 1 + self.plugins.load().len();
         let (before, after) = (enabled(before), enabled(after));
         if after <= before || after + others <= MAX_PROTOCOLS {
             return Ok(());
@@ -108,8 +157,8 @@ impl ServiceTable {
     }
 
     /// Returns the plugin that serves a protocol which is no service's.
-    pub(crate) fn plugin_of(&self, protocol: &str) -> Option<&PluginName> {
-        self.plugin_protocols.get(protocol)
+    pub(crate) fn plugin_of(&self, protocol: &str) -> Option<PluginName> {
+        self.plugins.load().get(protocol).cloned()
     }
 }
 
@@ -134,13 +183,38 @@ mod tests {
 
     #[test]
     fn an_edit_that_the_next_start_would_refuse_is_refused() {
-        let pings = BTreeMap::from([("/peerup/ping/1.0.0".to_owned(), "ping".parse().unwrap())]);
-        let table = ServiceTable::new(ProtocolTable::default(), pings, &config(0)).unwrap();
+        let table = ServiceTable::new(ProtocolTable::default(), &config(0)).unwrap();
+        let ping = "ping".parse().unwrap();
+        table
+            .set_plugin(&ping, &["/peerup/ping/1.0.0".to_owned()])
+            .unwrap();
         let room = MAX_PROTOCOLS - 2;
         table.check_room(&config(room - 1), &config(room)).unwrap();
         assert!(table.check_room(&config(room), &config(room + 1)).is_err());
         table.check_room(&config(room + 5), &config(room + 4)).unwrap();
         table.set(&config(room)).unwrap();
         assert!(table.set(&config(room + 1)).is_err());
+    }
+
+    #[test]
+    fn a_protocol_has_one_plugin_and_is_no_services() {
+        let table = ServiceTable::new(ProtocolTable::default(), &config(1)).unwrap();
+        let [one, other] = ["one", "other"].map(|name| name.parse::<PluginName>().unwrap());
+        let play = vec!["/peerup/play/1.0.0".to_owned()];
+        table.check_plugin(&one, &play).unwrap();
+        table.set_plugin(&one, &play).unwrap();
+        table.check_plugin(&one, &play).unwrap();
+        assert!(table.check_plugin(&other, &play).is_err());
+        assert!(
+            table
+                .check_plugin(&other, &["/peerup/s0/1.0.0".to_owned()])
+                .is_err()
+        );
+        assert_eq!(table.plugin_of(&play[0]), Some(one.clone()));
+        table.remove_plugin(&one);
+        assert_eq!(table.plugin_of(&play[0]), None);
+        table.check_plugin(&other, &play).unwrap();
+        let many: Vec<String> = (0..MAX_PROTOCOLS).map(|number| format!("/p/{number}")).collect();
+        assert!(table.check_plugin(&one, &many).is_err());
     }
 }

@@ -9,7 +9,7 @@ use peerup_bundle::Bundled;
 use peerup_config::{PluginEntry, PluginLimits};
 use peerup_engine::{Limits, PluginSpec};
 use peerup_model::PluginName;
-use peerup_package::{FolderError, LockedPackage, Manifest, PluginFolder, Rights, SettingProblem, missing};
+use peerup_package::{FolderError, LockedPackage, Manifest, PluginFolder, SettingProblem};
 
 /// Every plugin that this node has, by where it comes from.
 #[derive(Debug, Clone)]
@@ -42,11 +42,10 @@ pub(crate) enum Origin {
     },
 }
 
-/// Why a plugin cannot be loaded, with its manifest where that much is known.
+/// Why a plugin cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub(crate) struct SourceError {
-    pub(crate) manifest: Option<Box<Manifest>>,
     pub(crate) reason: String,
 }
 
@@ -109,51 +108,58 @@ impl Sources {
                 )
             }
         };
-        SourceError {
-            manifest: None,
-            reason,
-        }
+        refused(reason)
     }
 }
 
 impl PluginSource {
-    /// Reads the plugin and puts it together with what the config says of it. Checks the bytes, the settings,
-    /// and for an installed one that nothing is missing of what it needs. Blocks on the disk.
-    pub(crate) fn spec(&self, entry: &PluginEntry) -> Result<PluginSpec, SourceError> {
-        let (manifest, wasm): (Manifest, Cow<'static, [u8]>) = match &self.origin {
+    /// Reads what the plugin says about itself and its component, and checks the bytes. Blocks on the disk.
+    pub(crate) fn read(&self) -> Result<(Manifest, Cow<'static, [u8]>), SourceError> {
+        match &self.origin {
             Origin::Bundled(bundled) => {
                 let manifest =
-                    Manifest::parse(bundled.manifest).map_err(|error| refused(None, error.to_string()))?;
-                (manifest, bundled.wasm.into())
+                    Manifest::parse(bundled.manifest).map_err(|error| refused(error.to_string()))?;
+                Ok((manifest, bundled.wasm.into()))
             }
             Origin::Installed { folder, package } => {
                 let package = folder
                     .load(&self.name, package)
-                    .map_err(|error: FolderError| refused(None, error.to_string()))?;
+                    .map_err(|error: FolderError| refused(error.to_string()))?;
                 let manifest = package.manifest().clone();
-                check_rights(&manifest, entry)?;
-                (manifest, package.into_bytes().into())
+                Ok((manifest, package.into_bytes().into()))
             }
-        };
-        let problems = manifest.settings.check(&entry.settings);
-        if !problems.is_empty() {
-            let told: Vec<String> = problems.iter().map(SettingProblem::to_string).collect();
-            let reason = format!(
-                "plugins.{}.{}; correct the config",
-                self.name,
-                told.join(&format!("; plugins.{}.", self.name))
-            );
-            return Err(refused(Some(manifest), reason));
         }
-        let settings = manifest.settings.with_defaults(&entry.settings);
-        Ok(PluginSpec {
-            manifest,
-            wasm,
-            grants: entry.grants.clone(),
-            settings: serde_json::Value::Object(settings).to_string(),
-            limits: limits(&entry.limits),
-        })
     }
+}
+
+/// Puts a plugin together with what the config says of it.
+///
+/// # Errors
+/// Settings that its own schema does not allow.
+pub(crate) fn spec(
+    manifest: &Manifest,
+    wasm: Cow<'static, [u8]>,
+    entry: &PluginEntry,
+) -> Result<PluginSpec, SourceError> {
+    let problems = manifest.settings.check(&entry.settings);
+    if !problems.is_empty() {
+        let told: Vec<String> = problems.iter().map(SettingProblem::to_string).collect();
+        let name = &manifest.name;
+        let told = told.join(&format!("; plugins.{name}."));
+        return Err(refused(format!("plugins.{name}.{told}; correct the config")));
+    }
+    Ok(PluginSpec {
+        manifest: manifest.clone(),
+        wasm,
+        grants: entry.grants.clone(),
+        settings: settings(manifest, entry),
+        limits: limits(&entry.limits),
+    })
+}
+
+/// Returns a plugin's section of the config as it gets it, with the defaults of its schema.
+pub(crate) fn settings(manifest: &Manifest, entry: &PluginEntry) -> String {
+    serde_json::Value::Object(manifest.settings.with_defaults(&entry.settings)).to_string()
 }
 
 /// Returns the limits of the config as the engine takes them.
@@ -174,41 +180,8 @@ fn limits(config: &PluginLimits) -> Limits {
     }
 }
 
-/// A plugin without what it cannot run without does not start; the message is what to write.
-fn check_rights(manifest: &Manifest, entry: &PluginEntry) -> Result<(), SourceError> {
-    let lacking = missing(manifest, &Rights::granted(&entry.grants));
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = lacking
-        .iter()
-        .map(|capability| {
-            let name = capability.name;
-            let value = match name.takes_values() {
-                true => format!(
-                    ": {}",
-                    capability.values.first().map_or(name.example(), String::as_str)
-                ),
-                false => String::new(),
-            };
-            format!(
-                "plugins.{}.grants.{name}{value} ({})",
-                manifest.name, capability.reason
-            )
-        })
-        .collect();
-    let reason = format!(
-        "it lacks rights that it cannot run without; to grant them write {}",
-        lines.join(", ")
-    );
-    Err(refused(Some(manifest.clone()), reason))
-}
-
-fn refused(manifest: Option<Manifest>, reason: String) -> SourceError {
-    SourceError {
-        manifest: manifest.map(Box::new),
-        reason,
-    }
+fn refused(reason: String) -> SourceError {
+    SourceError { reason }
 }
 
 #[cfg(test)]

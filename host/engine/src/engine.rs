@@ -30,7 +30,7 @@ use crate::{
     cache::Cache,
     directories,
     error::{EngineError, LoadError},
-    guest_log::GuestLog,
+    guest_log::{GuestLog, LogLine},
     host::Host,
     limits::{CpuMeter, Limits, MAX_TABLE_ELEMENTS},
     lookup::AddressLookup,
@@ -179,6 +179,8 @@ impl Engine {
         let auditor = Auditor::new(plugin.clone(), self.0.audit.clone(), self.0.audit_dropped.clone());
         let counters = Counters::new(plugin.clone(), limits.bandwidth, auditor);
         let datagrams = f64::from(limits.datagrams);
+        let (hearer, name) = (host.clone(), plugin.clone());
+        let listener = Box::new(move |line: &LogLine| hearer.hear(&name, line));
         Ok(Plugin(Arc::new(Inner {
             inbound: exports.inbound,
             command: exports.command,
@@ -194,7 +196,7 @@ impl Engine {
             instances: Arc::new(Semaphore::new(limits.instances.min(Semaphore::MAX_PERMITS))),
             host,
             engine_instances: self.0.instances.clone(),
-            log: GuestLog::new(plugin, limits.log_lines, counters.clone()),
+            log: GuestLog::new(plugin, limits.log_lines, counters.clone(), Some(listener)),
             cpu: CpuMeter::new(limits.cpu_budget, counters.clone()),
             datagrams: Mutex::new(Bucket::new(datagrams, datagrams)),
             counters,

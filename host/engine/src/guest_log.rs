@@ -55,10 +55,15 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// What takes each line that was written. Must not block.
+pub(crate) type Listener = Box<dyn Fn(&LogLine) + Send + Sync>;
+
 /// The log of one plugin.
 pub(crate) struct GuestLog {
     plugin: PluginName,
     counters: Arc<Counters>,
+    /// Who keeps the lines for longer than the plugin is loaded.
+    listener: Option<Listener>,
     state: Mutex<State>,
 }
 
@@ -70,11 +75,17 @@ struct State {
 
 impl GuestLog {
     /// `lines`: how many it may write each second; five times as many at once.
-    pub(crate) fn new(plugin: PluginName, lines: u32, counters: Arc<Counters>) -> Arc<Self> {
+    pub(crate) fn new(
+        plugin: PluginName,
+        lines: u32,
+        counters: Arc<Counters>,
+        listener: Option<Listener>,
+    ) -> Arc<Self> {
         let rate = f64::from(lines);
         Arc::new(Self {
             plugin,
             counters,
+            listener,
             state: Mutex::new(State {
                 kept: VecDeque::new(),
                 allowance: Bucket::new(rate, (rate * BURST_SECONDS).max(1.0)),
@@ -103,15 +114,19 @@ impl GuestLog {
             LogLevel::Debug => tracing::debug!(target: "peerup::plugin", %plugin, "{text}"),
             LogLevel::Trace => tracing::trace!(target: "peerup::plugin", %plugin, "{text}"),
         }
+        let line = LogLine {
+            at: SystemTime::now(),
+            level,
+            text,
+        };
+        if let Some(listener) = &self.listener {
+            listener(&line);
+        }
         let mut state = self.lock();
         if state.kept.len() >= KEPT_LINES {
             state.kept.pop_front();
         }
-        state.kept.push_back(LogLine {
-            at: SystemTime::now(),
-            level,
-            text,
-        });
+        state.kept.push_back(line);
     }
 
     pub(crate) fn lines(&self) -> Vec<LogLine> {
@@ -256,7 +271,7 @@ mod tests {
 
     fn log() -> Arc<GuestLog> {
         let plugin: PluginName = "chess".parse().unwrap();
-        GuestLog::new(plugin.clone(), 20, Counters::plain(plugin))
+        GuestLog::new(plugin.clone(), 20, Counters::plain(plugin), None)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use libp2p_identity::PeerId;
 use peerup_model::{PathPolicy, PluginName};
 use tokio::sync::broadcast;
 
-use crate::{describe::PeerDetails, duplex::Duplex, error::HostError, event::PeerEvent};
+use crate::{describe::PeerDetails, duplex::Duplex, error::HostError, event::PeerEvent, guest_log::LogLine};
 
 /// What the daemon does for plugins. The engine has checked the grants before it calls.
 pub trait Host: Send + Sync + 'static {
@@ -37,4 +37,6 @@ pub trait Host: Send + Sync + 'static {
 
     /// Tells the operator's own list of names, in the order of the names.
     fn names(&self) -> Result<Vec<(String, PeerId)>, HostError>;
+    /// Takes a line that a plugin wrote, bounded in length and rate, as it also goes to the log. Must not block.
+    fn hear(&self, _plugin: &PluginName, _line: &LogLine) {}
 }

@@ -200,6 +200,17 @@ impl Plugin {
         self.0.log.lines()
     }
 
+    /// The ids of the tunnels that this load of it has joined and that run now.
+    pub fn tunnels(&self) -> Vec<u64> {
+        self.0.splices.ids_of(&self.0.counters)
+    }
+
+    /// Makes an instance and lets it go: whether it can begin within its limits at all.
+    pub async fn check(&self) -> Result<(), PluginError> {
+        let purpose = Purpose::plain(self.0.access(Grants::default(), RunKind::Inbound));
+        Instance::start(&self.0, purpose, false).await.map(drop)
+    }
+
     /// Asks its running instances to end: `life.stopping` returns to them. Nothing else changes until
     /// [`Plugin::stop`].
     pub fn begin_stopping(&self) {

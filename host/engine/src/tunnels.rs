@@ -326,6 +326,23 @@ impl Splices {
         })
     }
 
+    /// The tunnels that were joined on behalf of one load of a plugin.
+    pub(crate) fn ids_of(&self, counters: &Arc<Counters>) -> Vec<u64> {
+        let found = self.matching(|tunnel| Arc::ptr_eq(&tunnel.owner.counters, counters));
+        found.iter().map(|tunnel| tunnel.id).collect()
+    }
+
+    /// Waits until none of these tunnels runs any more. Cancel safe.
+    pub async fn ended(&self, ids: &[u64]) {
+        loop {
+            let changed = self.0.changed.notified();
+            if self.matching(|tunnel| ids.contains(&tunnel.id)).is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Resets every tunnel.
     pub fn close_all(&self) {
         self.reset_where(|_| true);

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
+    ("host/lifecycle", &[]),
     ("host/trust", &["peerup-model"]),
     ("host/config", &["peerup-model"]),
     ("host/paths", &["peerup-model"]),
@@ -24,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "peerup-trust",
             "peerup-config",
             "peerup-paths",
+            "peerup-lifecycle",
             "peerup-api",
             "peerup-net",
             "peerup-package",

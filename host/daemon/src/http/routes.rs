@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{FromRequest, Path, Request, State, rejection::JsonRejection},
+    extract::{FromRequest, Path, Query, Request, State, rejection::JsonRejection},
     response::Response,
 };
 use peerup_api::{
@@ -12,8 +12,9 @@ use peerup_api::{
     ResolveRequest, ServiceUpdate,
 };
 use peerup_config::RelayAddress;
-use peerup_model::{ErrorCode, Failure, ServiceName};
-use serde::de::DeserializeOwned;
+use peerup_lifecycle::Manner;
+use peerup_model::{ErrorCode, Failure, PluginName, ServiceName};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::answer::{Format, Refusal};
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     describe::{self, read_auth_request},
     forward,
     names::ChosenBy,
-    pairing, resolvers, status, why,
+    pairing, resolvers, status, supervisor, why,
 };
 
 /// How long a client may take to send a request's body.
@@ -337,12 +338,111 @@ pub(super) async fn plugins(State(app): State<Arc<App>>, format: Format) -> Answ
 }
 
 pub(super) async fn plugin(State(app): State<Arc<App>>, format: Format, Path(name): Path<String>) -> Answer {
-    let found = app.plugins.list().into_iter().find(|plugin| plugin.name == name);
-    let found = found.ok_or_else(|| {
-        Failure::new(ErrorCode::NotFound, format!("there is no plugin {name}"))
-            .with_hint("see them with: peerup plugin list")
-    })?;
-    Ok(format.answer(found))
+    let name = known_plugin(&app, &name)?;
+    let views = app.plugins.views();
+    let view = views
+        .get(&name)
+        .ok_or_else(|| supervisor::no_such_plugin(name.as_str()))?;
+    Ok(format.answer(view.describe()))
+}
+
+/// Writes the switch, and waits until the plugin runs or says why it does not.
+pub(super) async fn enable_plugin(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+) -> Answer {
+    let name = configured_plugin(&app, &name)?;
+    let switched = name.clone();
+    app.edit_config(move |editor| editor.set_plugin_enabled(&switched, true))
+        .await?;
+    // One that the config enabled already may have failed: the operator's word is another chance.
+    app.plugins.enable(&name).await?;
+    app.plugins.settled(&name).await?;
+    Ok(format.answer(done("enabled")))
+}
+
+/// Writes the switch; no stream reaches the plugin any more when this answers.
+pub(super) async fn disable_plugin(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+    Query(query): Query<DisableQuery>,
+) -> Answer {
+    let name = configured_plugin(&app, &name)?;
+    let switched = name.clone();
+    app.edit_config(move |editor| editor.set_plugin_enabled(&switched, false))
+        .await?;
+    app.plugins.disable(&name, query.manner()).await?;
+    Ok(format.answer(done("disabled")))
+}
+
+/// Ends every plugin first and writes the switches then: whoever calls this is in a hurry.
+pub(super) async fn disable_plugins(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Query(query): Query<DisableQuery>,
+) -> Answer {
+    app.plugins.disable_all(query.manner()).await;
+    app.edit_config(|editor| {
+        let names: Vec<PluginName> = editor.config().plugins.keys().cloned().collect();
+        names
+            .iter()
+            .try_for_each(|name| editor.set_plugin_enabled(name, false))
+    })
+    .await?;
+    Ok(format.answer(done("every plugin is disabled")))
+}
+
+/// Reads the config again, then loads the plugin afresh. The one that runs goes on where that fails.
+pub(super) async fn reload_plugin(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+) -> Answer {
+    app.edit_config(|_| Ok(())).await?;
+    let name = known_plugin(&app, &name)?;
+    app.plugins.reload(&name).await?;
+    Ok(format.answer(done("reloaded")))
+}
+
+/// What `disable` and `disable-all` take.
+#[derive(Debug, Deserialize)]
+pub(super) struct DisableQuery {
+    /// Cancel what runs, instead of giving it the drain time.
+    #[serde(default)]
+    now: bool,
+}
+
+impl DisableQuery {
+    fn manner(&self) -> Manner {
+        match self.now {
+            true => Manner::Now,
+            false => Manner::Drain,
+        }
+    }
+}
+
+/// Reads the name of a plugin that this node runs or could run.
+pub(super) fn known_plugin(app: &App, name: &str) -> Result<PluginName, Failure> {
+    let parsed = plugin_name(name)?;
+    match app.plugins.views().contains_key(&parsed) {
+        true => Ok(parsed),
+        false => Err(supervisor::no_such_plugin(name)),
+    }
+}
+
+fn configured_plugin(app: &App, name: &str) -> Result<PluginName, Failure> {
+    let parsed = plugin_name(name)?;
+    match app.config().plugins.contains_key(&parsed) {
+        true => Ok(parsed),
+        false => Err(supervisor::no_such_plugin(name)),
+    }
+}
+
+fn plugin_name(name: &str) -> Result<PluginName, Failure> {
+    name.parse()
+        .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))
 }
 
 pub(super) async fn reload(State(app): State<Arc<App>>, format: Format) -> Answer {

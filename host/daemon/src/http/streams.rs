@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Path, Request, State},
+    extract::{FromRequest, Path, Query, Request, State},
     http::Uri,
     response::Response,
 };
 use libp2p_identity::PeerId;
-use peerup_api::{ConnectRequest, PingRequest, TracerouteRequest};
-use peerup_engine::{CommandEvent, CommandRun};
+use peerup_api::{ConnectRequest, PingRequest, PluginLogLine, TracerouteRequest};
+use peerup_engine::{CommandEvent, CommandRun, PluginError};
 use peerup_model::{ErrorCode, Failure, Grants};
+use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 
 use super::{
     answer::{Format, LINES_IN_FLIGHT, Refusal},
@@ -85,7 +86,8 @@ async fn run_command(
     arguments: Value,
     format: Format,
 ) -> Result<Response, Refusal> {
-    let plugin = app.plugins.require(plugin)?;
+    let lease = app.plugins.require(plugin)?;
+    let plugin = lease.plugin();
     let known = plugin
         .manifest()
         .commands
@@ -100,14 +102,21 @@ async fn run_command(
         .map_err(|error| plugin_failure(&error))?;
     // A command that fails before it says anything is answered with its status, not as a stream.
     let Some(first) = run.next_event().await else {
-        run.finish().await.map_err(|error| plugin_failure(&error))?;
+        run.finish().await.map_err(|error| {
+            app.plugins.note(&lease, &error);
+            plugin_failure(&error)
+        })?;
         let (_, lines) = mpsc::channel(1);
         return Ok(format.stream(lines));
     };
     let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
-    let shutdown = app.shutdown.clone();
+    let (shutdown, plugins) = (app.shutdown.clone(), app.plugins.clone());
     app.tasks.spawn(async move {
-        let passed_on = pass_on(first, run, &sender, format);
+        let passed_on = async {
+            if let Err(error) = pass_on(first, run, &sender, format).await {
+                plugins.note(&lease, &error);
+            }
+        };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
@@ -117,24 +126,31 @@ async fn run_command(
     Ok(format.stream(lines))
 }
 
-async fn pass_on(first: CommandEvent, mut run: CommandRun, lines: &mpsc::Sender<Bytes>, format: Format) {
+async fn pass_on(
+    first: CommandEvent,
+    mut run: CommandRun,
+    lines: &mpsc::Sender<Bytes>,
+    format: Format,
+) -> Result<(), PluginError> {
     let mut next = Some(first);
     while let Some(event) = next {
         if lines.send(event_line(&event, format)).await.is_err() {
             run.cancel();
-            return;
+            return Ok(());
         }
         next = tokio::select! {
             () = lines.closed() => {
                 run.cancel();
-                return;
+                return Ok(());
             }
             event = run.next_event() => event,
         };
     }
-    if let Err(error) = run.finish().await {
-        let _ = lines.send(format.failure_line(&plugin_failure(&error))).await;
+    let outcome = run.finish().await;
+    if let Err(error) = &outcome {
+        let _ = lines.send(format.failure_line(&plugin_failure(error))).await;
     }
+    outcome
 }
 
 fn event_line(event: &CommandEvent, format: Format) -> Bytes {
@@ -183,4 +199,77 @@ pub(super) async fn connect(
         }
     });
     Ok(format.stream(lines))
+}
+
+/// Lines of `GET /v1/plugins/{name}/logs` where the caller names no number.
+const LOG_LINES: usize = 100;
+
+/// The last lines of a plugin's log, and with `?follow=true` those that come.
+pub(super) async fn plugin_logs(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response, Refusal> {
+    let name = routes::known_plugin(&app, &name)?;
+    let mut reading = app.logs.read(&name, query.lines.unwrap_or(LOG_LINES));
+    let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
+    let shutdown = app.shutdown.clone();
+    app.tasks.spawn(async move {
+        let told = async {
+            for line in &reading.so_far {
+                if sender.send(log_line(line, format)).await.is_err() {
+                    return;
+                }
+            }
+            if !query.follow {
+                return;
+            }
+            loop {
+                let news = tokio::select! {
+                    () = sender.closed() => return,
+                    news = reading.news.recv() => news,
+                };
+                let line = match news {
+                    Ok(line) => log_line(&line, format),
+                    Err(RecvError::Lagged(missed)) => missed_line(missed, format),
+                    Err(RecvError::Closed) => return,
+                };
+                if sender.send(line).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            () = told => {}
+        }
+    });
+    Ok(format.stream(lines))
+}
+
+/// What `GET /v1/plugins/{name}/logs` takes.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogsQuery {
+    /// How many of the lines so far.
+    lines: Option<usize>,
+    /// Whether to go on with those that come.
+    #[serde(default)]
+    follow: bool,
+}
+
+fn log_line(line: &PluginLogLine, format: Format) -> Bytes {
+    let text = format!("{} {:<5} {}: {}", line.time, line.level, line.source, line.text);
+    format.line(&text, &serde_json::to_value(line).unwrap_or_default())
+}
+
+fn missed_line(missed: u64, format: Format) -> Bytes {
+    let line = PluginLogLine {
+        time: jiff::Timestamp::now().to_string(),
+        level: "warn".to_owned(),
+        source: "host".to_owned(),
+        text: format!("{missed} lines were left out: they came faster than they were read"),
+    };
+    log_line(&line, format)
 }

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use peerup_engine::{LoadError, Manifest, Plugin, PluginSpec, SERVED_VERSIONS};
+use peerup_engine::{LoadError, Plugin, PluginSpec, SERVED_VERSIONS};
 use peerup_model::Grants;
+use peerup_package::Manifest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
