@@ -41,4 +41,5 @@ mkdir -p build
 "$clang" --target=wasm32-wasi -mexec-model=reactor -Oz -Wall -Wextra -Werror -Ibuild/bindings \
     greeter.c json.c build/bindings/greeter.c build/bindings/greeter_component_type.o \
     -fuse-ld="$linker" -Wl,--strip-all -o build/greeter-c.wasm
+cp plugin.toml build/
 echo "built build/greeter-c.wasm, $(wc -c <build/greeter-c.wasm) bytes"

@@ -22,4 +22,5 @@ contract="${PEERUP_WIT:-../../wit/0.1.1}/peerup-plugin.wit"
 mkdir -p build/wit/deps/peerup-plugin
 cp wit/greeter.wit build/wit/
 node componentize.mjs greeter.js "$contract" build/wit build/greeter-js.wasm
+cp plugin.toml build/
 echo "built build/greeter-js.wasm, $(wc -c <build/greeter-js.wasm) bytes"

@@ -48,9 +48,9 @@ async function readText(connection, max, what) {
     }
     check(await end.read());
     try {
-        return new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(bytes));
-    } catch {
-        throw invalid(`${what} is not UTF-8`);
+        return decodeUtf8(bytes);
+    } catch (error) {
+        throw error instanceof URIError ? invalid(`${what} is not UTF-8`) : error;
     }
 }
 
@@ -58,9 +58,20 @@ async function readText(connection, max, what) {
 async function sendText(connection, text) {
     const { readable, writable } = wit.Stream(wit.Stream.U8);
     const sent = connection.send(readable);
-    await writable.writeAll(new TextEncoder().encode(text));
+    await writable.writeAll(encodeUtf8(text));
     writable.drop();
     check(await sent.read());
+}
+
+// QuickJS has no TextDecoder and no TextEncoder; what percent-encodes is UTF-8 and strict, too.
+
+function decodeUtf8(bytes) {
+    return decodeURIComponent(bytes.map((byte) => `%${byte.toString(16).padStart(2, "0")}`).join(""));
+}
+
+function encodeUtf8(text) {
+    const bytes = encodeURIComponent(text.toWellFormed()).matchAll(/%(..)|(.)/g);
+    return Uint8Array.from(bytes, ([, hex, letter]) => (hex ? parseInt(hex, 16) : letter.charCodeAt(0)));
 }
 
 /** Throws what a future of the contract says went wrong. */

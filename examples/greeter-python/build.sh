@@ -24,4 +24,5 @@ contract="${PEERUP_WIT:-../../wit/0.1.1}"
 # clock and no output but the contract's log, and `random` gives the same numbers in every instance.
 PYTHONDONTWRITEBYTECODE=1 "$tool" --quiet --wit-path "$contract" --wit-path wit --world example:greeter/greeter \
     componentize --stub-wasi --python-path . --output build/greeter-python.wasm greeter
+cp plugin.toml build/
 echo "built build/greeter-python.wasm, $(wc -c <build/greeter-python.wasm) bytes"

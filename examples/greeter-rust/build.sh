@@ -16,4 +16,5 @@ target="${GREETER_TARGET_DIR:-$PWD/build/target}"
 cargo build --release --locked --target wasm32-wasip2 --target-dir "$target"
 mkdir -p build
 cp "$target/wasm32-wasip2/release/greeter_rust.wasm" build/greeter-rust.wasm
+cp plugin.toml build/
 echo "built build/greeter-rust.wasm, $(wc -c <build/greeter-rust.wasm) bytes"

@@ -31,6 +31,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional};
 use crate::support::{OnePeer, a_peer, call, engine, run, until, within};
 
 const PROTOCOL: &str = "/peerup/p/greeter/hello/1.0.0";
+/// What the largest of them, with an interpreter inside, is given.
+const MEMORY_BYTES: usize = 64 << 20;
 /// What a build script exits with where its toolchain is missing.
 const NO_TOOLCHAIN: i32 = 3;
 
@@ -64,8 +66,9 @@ async fn check(example: &str) {
 
     let start = Instant::now();
     let (mut far, handled) = call(&plugin, request());
-    assert_eq!(ask(&mut far, "Ada".as_bytes()).await, "hello Ada, you are laptop");
+    let answer = ask(&mut far, b"Ada").await;
     within(handled).await.unwrap().unwrap();
+    assert_eq!(answer, "hello Ada, you are laptop");
     let answered = start.elapsed();
     report(&format!(
         "{example}: {bytes} bytes, loaded in {loaded:?}, answered in {answered:?}"
@@ -168,7 +171,10 @@ fn build(example: &str) -> Option<PluginSpec> {
             ..Grants::default()
         },
         settings: "{}".to_owned(),
-        limits: Limits::default(),
+        limits: Limits {
+            memory_bytes: MEMORY_BYTES,
+            ..Limits::default()
+        },
     })
 }
 
