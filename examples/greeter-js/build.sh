@@ -19,8 +19,14 @@ fi
 
 contract="${PEERUP_WIT:-../../wit/0.1.1}/peerup-plugin.wit"
 [ -f "$contract" ] || missing "no $contract; point PEERUP_WIT at the folder of the contract"
+mkdir -p build
+cp plugin.toml build/
+# Two builds of the same source differ in some bytes, and compiling takes the host long: none without need.
+if [ -f build/greeter-js.wasm ] && [ -z "$(find greeter.js componentize.mjs package-lock.json wit build.sh "$contract" -newer build/greeter-js.wasm)" ]; then
+    echo "build/greeter-js.wasm is up to date"
+    exit 0
+fi
 mkdir -p build/wit/deps/peerup-plugin
 cp wit/greeter.wit build/wit/
 node componentize.mjs greeter.js "$contract" build/wit build/greeter-js.wasm
-cp plugin.toml build/
 echo "built build/greeter-js.wasm, $(wc -c <build/greeter-js.wasm) bytes"

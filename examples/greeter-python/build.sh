@@ -20,9 +20,15 @@ fi
 
 contract="${PEERUP_WIT:-../../wit/0.1.1}"
 [ -d "$contract" ] || missing "no $contract; point PEERUP_WIT at the folder of the contract"
+mkdir -p build
+cp plugin.toml build/
+# Two builds of the same source differ in some bytes, and compiling takes the host long: none without need.
+if [ -f build/greeter-python.wasm ] && [ -z "$(find greeter.py requirements.txt wit build.sh "$contract" -newer build/greeter-python.wasm)" ]; then
+    echo "build/greeter-python.wasm is up to date"
+    exit 0
+fi
 # --stub-wasi: the interpreter would import sockets, which peerup does not offer. Without WASI there is no
 # clock and no output but the contract's log, and `random` gives the same numbers in every instance.
 PYTHONDONTWRITEBYTECODE=1 "$tool" --quiet --wit-path "$contract" --wit-path wit --world example:greeter/greeter \
     componentize --stub-wasi --python-path . --output build/greeter-python.wasm greeter
-cp plugin.toml build/
 echo "built build/greeter-python.wasm, $(wc -c <build/greeter-python.wasm) bytes"

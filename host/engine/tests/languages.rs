@@ -100,7 +100,10 @@ async fn refuses_bad_commands(plugin: &Plugin) {
     let run = async |name: &str, arguments| run(plugin, name, arguments, Grants::default()).await.1;
     assert_invalid(run("wave", json!({})).await, "there is `greet`");
     assert_invalid(run("greet", json!({"peer": "home"})).await, "bad arguments");
-    assert_invalid(run("greet", json!({"peer": 7, "name": "Ada"})).await, "bad arguments");
+    assert_invalid(
+        run("greet", json!({"peer": 7, "name": "Ada"})).await,
+        "bad arguments",
+    );
     let nobody = run("greet", json!({"peer": "nobody", "name": "Ada"})).await;
     assert!(
         matches!(&nobody, Err(PluginError::Guest(HostError::NotFound(text))) if text.contains("nobody")),
@@ -111,7 +114,12 @@ async fn refuses_bad_commands(plugin: &Plugin) {
 /// The command asks another instance of the same plugin.
 async fn asks_a_peer(plugin: &Plugin, host: &OnePeer) {
     let name = "Zo\u{eb} \"\u{1f44b}\"\t\\";
-    let greet = run(plugin, "greet", json!({"peer": "home", "name": name}), Grants::default());
+    let greet = run(
+        plugin,
+        "greet",
+        json!({"peer": "home", "name": name}),
+        Grants::default(),
+    );
     let answer = async {
         until(|| !host.opened.lock().unwrap().is_empty()).await;
         let (protocol, mut near) = host.opened.lock().unwrap().pop().unwrap();
