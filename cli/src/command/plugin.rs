@@ -14,7 +14,7 @@ mod remove;
 mod switch;
 mod upgrade;
 
-use peerup_api::{ClientError, PluginInfo};
+use peerup_api::{Client, ClientError, PluginInfo};
 use peerup_model::{ErrorCode, Failure, PluginName};
 use peerup_package::{FolderError, PinError, PluginFolder};
 
@@ -166,11 +166,32 @@ async fn tell_daemon(context: &Context, config: &std::path::Path, name: &PluginN
         ));
         return;
     }
-    let plugins: Vec<PluginInfo> = client.get("/v1/plugins").await.unwrap_or_default();
-    let running = plugins.iter().find(|plugin| plugin.name == name.as_str());
-    if running.map(|plugin| plugin.version.as_str()) != version {
+    if runs(&client, name).await.as_deref() == version {
+        return;
+    }
+    if version.is_some() {
+        // The config is as it was; what is installed is not.
+        let path = format!("/v1/plugins/{name}/reload");
+        let reloaded: Result<serde_json::Value, ClientError> =
+            client.post(&path, &serde_json::json!({})).await;
+        if let Err(error) = reloaded {
+            context.note(&format!(
+                "the running daemon did not take it up: {}",
+                error.into_failure().message
+            ));
+            return;
+        }
+    }
+    if runs(&client, name).await.as_deref() != version {
         context.note("the running daemon takes this up when it starts again");
     }
+}
+
+/// The version of a plugin that a daemon runs; none where it runs none.
+async fn runs(client: &Client, name: &PluginName) -> Option<String> {
+    let plugins: Vec<PluginInfo> = client.get("/v1/plugins").await.ok()?;
+    let running = plugins.into_iter().find(|plugin| plugin.name == name.as_str())?;
+    (running.state != "stopped").then_some(running.version)
 }
 
 /// The moment, as the lock file has it.

@@ -211,6 +211,10 @@ impl Walk {
             }
             (Each(below), Content::List { items, .. }) => {
                 for (index, item) in items.iter().enumerate() {
+                    if matches!(item.content, Content::Scalar(_)) {
+                        // A short form; the schema reads it.
+                        continue;
+                    }
                     path.push(Step::Item(index));
                     self.check(item, below, path);
                     path.pop();

@@ -20,7 +20,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use peerup_engine::AuditKind;
 use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// The file beside the config.
 pub(crate) const AUDIT_FILE: &str = "audit.jsonl";
@@ -136,6 +139,25 @@ impl Audit {
         }
     }
 
+    /// Takes what the engine tells of grants used, denials and limits met, until the node ends.
+    pub(crate) async fn take(
+        self,
+        mut told: mpsc::Receiver<peerup_engine::AuditEvent>,
+        shutdown: CancellationToken,
+    ) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                event = told.recv() => event,
+            };
+            let Some(event) = event else { return };
+            if let Some((word, detail)) = described(&event.what) {
+                self.record(AuditEvent::new(Some(event.plugin.as_str()), word, detail));
+            }
+        }
+    }
+
     /// How many events were dropped and not yet told in the file.
     #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
@@ -152,6 +174,25 @@ impl Audit {
             let _ = writer.join();
         }
     }
+}
+
+/// What the engine tells, as a word and the rest. Traps are the supervisor's to tell.
+fn described(what: &AuditKind) -> Option<(&'static str, serde_json::Value)> {
+    Some(match what {
+        AuditKind::GrantUsed { grant, on, run } => (
+            "grant-used",
+            serde_json::json!({ "grant": grant, "on": on, "run": run.to_string() }),
+        ),
+        AuditKind::Denied { text, left_out } => (
+            "denied",
+            serde_json::json!({ "reason": text, "left_out": left_out }),
+        ),
+        AuditKind::LimitHit { limit, left_out } => (
+            "limit",
+            serde_json::json!({ "limit": limit, "left_out": left_out }),
+        ),
+        _ => return None,
+    })
 }
 
 /// Each plugin has an allowance of its own, so that one that is denied in a loop drowns nobody else's events.

@@ -29,6 +29,8 @@ use crate::{
 
 /// Where the daemon keeps the addresses of peers between two starts, beside the config.
 const ADDRESS_BOOK: &str = "peers.json";
+/// What the engine has to tell for the audit log and waits; more is counted and left out.
+const AUDIT_QUEUE: usize = 1024;
 /// How often `authorized_keys` is looked at, for those who edit it by hand.
 const KEYS_CHECK: Duration = Duration::from_millis(500);
 /// How long after a change tunnels are looked at: one that was allowed just before may be joined a little later.
@@ -228,7 +230,14 @@ async fn assemble(
     let keys = config.security.authorized_keys_file.clone();
     let (infra, gating) = (app::infra(&config), config.security.enable_connection_gating);
     let access = Arc::new(app::blocking(move || AccessControl::load(keys, infra, gating)).await?);
+    let audit = match options.mode {
+        Mode::Daemon => Audit::open(folder.join(AUDIT_FILE)),
+        // A node of one command leaves no file behind.
+        Mode::Client | Mode::Reachable => Audit::default(),
+    };
+    let (audit_sender, audited) = mpsc::channel(AUDIT_QUEUE);
     let engine = Engine::new(EngineConfig {
+        audit: Some(audit_sender),
         cache_dir: Some(plugins::cache_dir(&config, folder)),
         tunnel_idle: config.tunnels.idle_timeout,
         tunnel_write: config.tunnels.write_timeout,
@@ -244,14 +253,10 @@ async fn assemble(
     })?;
     let logs = Arc::new(PluginLogs::default());
     let network = Arc::new(Network::new(logs.clone()));
-    let audit = match options.mode {
-        Mode::Daemon => Audit::open(folder.join(AUDIT_FILE)),
-        // A node of one command leaves no file behind.
-        Mode::Client | Mode::Reachable => Audit::default(),
-    };
     let protocols = ProtocolTable::default();
     let services = Arc::new(ServiceTable::new(protocols.clone(), &config)?);
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(audit.clone().take(audited, shutdown.clone()));
     let parts = PluginParts {
         folder: folder.to_owned(),
         engine: engine.clone(),

@@ -38,6 +38,7 @@ pub use describe::{describe_entry, describe_services, read_auth_request};
 pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
+pub use plugins::store_path;
 pub use sources::is_bundled;
 
 use libp2p_identity::PeerId;

@@ -8,6 +8,7 @@ use std::{
 use peerup_config::NodeConfig;
 use peerup_engine::{Engine, Host};
 use peerup_lifecycle::Policy;
+use peerup_model::PluginName;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -51,6 +52,11 @@ pub(crate) async fn start(parts: PluginParts, config: &Arc<NodeConfig>) -> Super
 
 /// Where the stores of plugins are kept, beside the config.
 pub(crate) const DATA_FOLDER: &str = "plugin-data";
+
+/// Returns where a plugin keeps what it stores.
+pub fn store_path(folder: &Path, name: &PluginName) -> PathBuf {
+    folder.join(DATA_FOLDER).join(format!("{name}.redb"))
+}
 
 /// Returns what no granted directory may hold: the daemon's config, keys and socket, and the compiled plugins, which
 /// run as they are read.

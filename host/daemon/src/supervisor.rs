@@ -203,13 +203,8 @@ impl Supervisor {
             .await;
     }
 
-    /// Takes what a run of a plugin failed with: traps are counted against it, a denial goes to the audit log.
+    /// Takes what a run of a plugin failed with: traps are counted against it. Denials are the engine's to tell.
     pub(crate) fn note(&self, lease: &Lease, error: &PluginError) {
-        if let PluginError::Denied(text) | PluginError::Guest(HostError::Denied(text)) = error {
-            let detail = serde_json::json!({ "reason": text });
-            let name = lease.plugin().name().as_str();
-            self.audit.record(AuditEvent::new(Some(name), "denied", detail));
-        }
         let is_trap = matches!(
             error,
             PluginError::Trap { .. }

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use peerup_model::{AddressPattern, Grants, PluginName, ProtocolPattern, may_lead_to};
+use peerup_model::{AddressClass, AddressPattern, Grants, PluginName, ProtocolPattern, may_lead_to};
 
 use crate::{audit::RunKind, error::HostError, stats::Counters};
 
@@ -16,6 +16,8 @@ pub(crate) struct Access {
     plugin: PluginName,
     grants: Arc<arc_swap::ArcSwap<Grants>>,
     extra: Grants,
+    /// The local address of the service that this instance serves.
+    service: Option<String>,
     counters: Arc<Counters>,
     run: RunKind,
 }
@@ -78,6 +80,7 @@ impl Access {
             plugin,
             grants,
             extra,
+            service: None,
             counters,
             run,
         }
@@ -86,6 +89,7 @@ impl Access {
     /// Adds the local address of the service that this instance serves: writing the service into the config
     /// granted it.
     pub(crate) fn grant_service(&mut self, local_address: &str) {
+        self.service = Some(local_address.to_owned());
         match local_address.parse::<AddressPattern>() {
             Ok(pattern) => self.extra.tcp.connect.push(pattern),
             Err(error) => {
@@ -126,6 +130,11 @@ impl Access {
         let Err(class) = may_lead_to(patterns, address) else {
             return Ok(());
         };
+        // The operator wrote this very address, and a machine's own name often leads to its loopback.
+        let own = reach == Reach::TcpConnect && self.service.as_deref() == Some(target);
+        if own && class == AddressClass::Loopback {
+            return Ok(());
+        }
         let plugin = &self.plugin;
         let text = format!(
             "{target} leads to {address}, {class}, which a host name does not grant to the plugin {plugin}; to allow it, \
@@ -402,18 +411,25 @@ mod tests {
     fn a_granted_name_does_not_lead_to_this_machine_but_a_granted_address_and_localhost_do() {
         let mut access = access(Grants::default());
         access.grant_service("db.lan:80");
+        access
+            .leads_to(Reach::TcpConnect, "db.lan:80", "127.0.1.1:80".parse().unwrap())
+            .unwrap();
         access.grant_service("localhost:81");
         let leads = |target: &str, to: &str| access.leads_to(Reach::TcpConnect, target, to.parse().unwrap());
         leads("db.lan:80", "10.0.0.1:80").unwrap();
         leads("localhost:81", "127.0.0.1:81").unwrap();
+        leads("localhost:81", "[::1]:81").unwrap();
         assert_eq!(
             denied(leads("db.lan:80", "169.254.169.254:80")),
             "db.lan:80 leads to 169.254.169.254:80, a cloud's metadata address, which a host name does not grant to the \
              plugin tcp-proxy; to allow it, write in the config: plugins.tcp-proxy.grants.tcp.connect: \
              [\"169.254.169.254:80\"]"
         );
-        denied(leads("db.lan:80", "127.0.0.1:80"));
         denied(leads("localhost:81", "[fe80::1]:81"));
+        let mut named = Grants::default();
+        named.tcp.connect = vec!["db.lan:80".parse().unwrap()];
+        let access = self::access(named);
+        denied(access.leads_to(Reach::TcpConnect, "db.lan:80", "127.0.0.1:80".parse().unwrap()));
     }
 
     #[test]

@@ -44,8 +44,11 @@ use crate::{
     tunnels::Splices,
 };
 
-/// Core modules that one component may bring: its own, and those that the adapters add.
-const MODULES_PER_COMPONENT: u32 = 8;
+/// Core modules that one component may bring: its own, those that the adapters add, and the libraries of an interpreter;
+/// one in Python has 38.
+const MODULES_PER_COMPONENT: u32 = 64;
+/// Memories of one component. An interpreter brings a second one, which is empty.
+const MEMORIES_PER_COMPONENT: u32 = 2;
 /// The most instances that the pool can be made for.
 const MAX_INSTANCES: u32 = 4096;
 /// Stack of a guest and of the host functions that it calls.
@@ -349,12 +352,12 @@ fn runtime_config(config: &EngineConfig) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
         .total_core_instances(modules)
-        .total_memories(instances)
+        .total_memories(instances.saturating_mul(MEMORIES_PER_COMPONENT))
         .total_tables(instances.saturating_mul(2))
         // A call that waits in the guest holds a stack of its own, and a guest may be called back meanwhile.
         .total_stacks(instances.saturating_mul(2))
         .table_elements(MAX_TABLE_ELEMENTS)
-        .max_memories_per_component(1)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_core_instances_per_component(MODULES_PER_COMPONENT)
         .max_memory_size(config.max_memory_bytes);
     let mut runtime = Config::new();

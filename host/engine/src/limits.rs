@@ -83,6 +83,7 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
 /// told as what it is.
 pub(crate) struct MemoryLimit {
     bytes: usize,
+    held: usize,
     pub(crate) met: bool,
     counters: Arc<Counters>,
 }
@@ -91,6 +92,7 @@ impl MemoryLimit {
     pub(crate) fn new(bytes: usize, counters: Arc<Counters>) -> Self {
         Self {
             bytes,
+            held: 0,
             met: false,
             counters,
         }
@@ -98,12 +100,15 @@ impl MemoryLimit {
 }
 
 impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired <= self.bytes;
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        // All memories of the instance count together.
+        let held = self.held.saturating_sub(current).saturating_add(desired);
+        let fits = held <= self.bytes;
         if fits {
+            self.held = held;
             self.counters
                 .memory_peak
-                .fetch_max(desired as u64, Ordering::Relaxed);
+                .fetch_max(held as u64, Ordering::Relaxed);
         } else if !self.met {
             self.met = true;
             self.counters.auditor.limit("memory");

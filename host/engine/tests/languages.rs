@@ -23,8 +23,9 @@ use std::{
     time::Instant,
 };
 
-use peerup_engine::{HostError, InboundRequest, Limits, Manifest, Plugin, PluginError, PluginSpec};
+use peerup_engine::{HostError, InboundRequest, Limits, Plugin, PluginError, PluginSpec};
 use peerup_model::Grants;
+use peerup_package::Manifest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional};
 

@@ -50,6 +50,9 @@ pub enum GrantError {
     /// A directory that is too long or holds control characters.
     #[error("the directory {0:?} is longer than 1024 bytes or holds a control character")]
     Path(String),
+    /// A text that is not the short form of a granted directory.
+    #[error("the directory {0:?} needs the form PATH:ro or PATH:rw")]
+    Directory(String),
     /// The root of the file system.
     #[error("the directory {0:?} grants every file of this machine; name the folder that the plugin needs")]
     EveryFile(String),

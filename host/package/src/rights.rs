@@ -351,7 +351,12 @@ fn at<'a>(tree: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 fn texts(value: Option<&Value>) -> Vec<String> {
     let items = value.and_then(Value::as_array).map(Vec::as_slice);
-    let text = |item: &Value| item.as_str().map_or_else(|| item.to_string(), ToOwned::to_owned);
+    let text = |item: &Value| match (item, item.get("path"), item.get("access")) {
+        (Value::String(text), ..) => text.clone(),
+        // A granted directory, which the config may also have in short.
+        (_, Some(Value::String(path)), Some(Value::String(access))) => format!("{path}:{access}"),
+        _ => item.to_string(),
+    };
     items.unwrap_or_default().iter().map(text).collect()
 }
 

@@ -127,7 +127,7 @@ impl Soak {
         let (failed, bad) = self.traffic.failures(&self.calms);
         self.stage.note(&format!(
             "{} connections went well, {failed} failed, {} of them without an excuse",
-            self.traffic.done(),
+            self.traffic.done().0,
             bad.len()
         ));
         for complaint in bad {
@@ -167,10 +167,12 @@ impl Soak {
             from,
             until: unix_now(),
         });
-        let went_well = self.traffic.done().saturating_sub(begun);
-        self.stage
-            .note(&format!("calm: {went_well} connections went well"));
-        if went_well == 0 {
+        let ended = self.traffic.done();
+        let (connections, rounds) = (ended.0 - begun.0, ended.1 - begun.1);
+        self.stage.note(&format!(
+            "calm: {connections} connections went well, with {rounds} answers on all of them"
+        ));
+        if rounds == 0 {
             let told = self.stage.explanation();
             self.stage
                 .complain(format!("no tunnel works in calm weather\n{told}"));

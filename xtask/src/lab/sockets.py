@@ -22,7 +22,8 @@ Clients:
                                 `open COUNT`, and holds them until its input ends
     churn SEED                  reads `to HOST PORT` or `pause` from its input; opens, uses and closes
                                 connections to an echo server there, and prints `failed BEGUN ENDED WHY`
-                                (Unix times) for each that fails and `done COUNT` twice a second
+                                (Unix times) for each that fails and `done COUNT ROUNDS` twice a second: connections, and
+                                answers on all of them
 """
 
 import hashlib
@@ -263,7 +264,7 @@ class Churn:
     """A few workers that open, use and close connections to wherever they are sent."""
 
     def __init__(self, seed):
-        self.address, self.done, self.lock = None, 0, threading.Lock()
+        self.address, self.done, self.rounds, self.lock = None, 0, 0, threading.Lock()
         for number in range(WORKERS):
             chance = random.Random(f"{seed}-{number}")
             threading.Thread(target=self.work, args=(chance,), daemon=True).start()
@@ -292,6 +293,8 @@ class Churn:
                 connection.sendall(payload)
                 if read_block(connection, len(payload)) != payload:
                     raise OSError("ended early, or another byte came back")
+                with self.lock:
+                    self.rounds += 1
                 if time.monotonic() >= until:
                     break
                 time.sleep(0.2)
@@ -314,7 +317,7 @@ def churn(seed):
 def report(work):
     while True:
         time.sleep(0.5)
-        say("done", work.done)
+        say("done", work.done, work.rounds)
 
 
 def main():

@@ -8,9 +8,6 @@ use peerup_model::{ErrorCode, Failure, PluginName};
 use super::{Refusal, failed, folder_of, not_installed, read_name, tell_daemon};
 use crate::{context::Context, output};
 
-/// Where the daemon keeps what plugins store, beside the config.
-const DATA: &str = "plugins/data";
-
 pub(super) async fn run(context: &Context, name: &str, keep_data: bool) -> Result<(), Failure> {
     let name = read_name(name)?;
     let (path, config) = context.load()?;
@@ -62,12 +59,9 @@ fn check_unused(config: &NodeConfig, name: &PluginName) -> Result<(), Failure> {
 }
 
 fn remove_data(config: &Path, name: &PluginName) -> Result<(), Failure> {
-    let data = config
-        .parent()
-        .unwrap_or(Path::new("."))
-        .join(DATA)
-        .join(name.as_str());
-    match fs::remove_dir_all(&data) {
+    let folder = config.parent().unwrap_or(Path::new("."));
+    let data = peerup_daemon::store_path(folder, name);
+    match fs::remove_file(&data) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(format!(
             "{name} is removed, but not what it has stored in {}: {error}",
             data.display()

@@ -1,8 +1,11 @@
 //! Granted directories: a folder of the host, and what the plugin sees it as.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use super::GrantError;
 
@@ -33,8 +36,10 @@ impl fmt::Display for DirectoryAccess {
 }
 
 /// A folder of the host that a plugin may use, with everything below it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawDirectory", into = "RawDirectory")]
+///
+/// In the config a map, or in short `PATH:ro` or `PATH:rw`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "RawDirectory")]
 pub struct DirectoryGrant {
     path: String,
     guest: String,
@@ -50,6 +55,43 @@ struct RawDirectory {
     guest: Option<String>,
     #[serde(default)]
     access: DirectoryAccess,
+}
+
+impl<'de> Deserialize<'de> for DirectoryGrant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = DirectoryGrant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("path, as and access, or in short PATH:ro or PATH:rw")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DirectoryGrant, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DirectoryGrant, A::Error> {
+                let raw = RawDirectory::deserialize(MapAccessDeserializer::new(map))?;
+                raw.try_into().map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl FromStr for DirectoryGrant {
+    type Err = GrantError;
+
+    /// Reads the short form.
+    fn from_str(text: &str) -> Result<Self, GrantError> {
+        let (path, access) = match text.rsplit_once(':') {
+            Some((path, "ro")) => (path, DirectoryAccess::Read),
+            Some((path, "rw")) => (path, DirectoryAccess::Write),
+            _ => return Err(GrantError::Directory(text.to_owned())),
+        };
+        Self::new(path, None, access)
+    }
 }
 
 impl DirectoryGrant {

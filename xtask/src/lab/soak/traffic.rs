@@ -66,8 +66,9 @@ impl Traffic {
         Ok(())
     }
 
-    /// How many connections have gone well so far.
-    pub(super) fn done(&self) -> u64 {
+    /// How many connections have gone well so far, and how many answers have come on all of them: one that is held
+    /// open works, too.
+    pub(super) fn done(&self) -> (u64, u64) {
         done(&self.clients.stdout())
     }
 
@@ -92,9 +93,12 @@ pub(super) fn unix_now() -> f64 {
     since.map_or(0.0, |time| time.as_secs_f64())
 }
 
-fn done(told: &str) -> u64 {
-    let mut counts = told.lines().rev().filter_map(|line| line.strip_prefix("done "));
-    counts.next().and_then(|count| count.parse().ok()).unwrap_or(0)
+fn done(told: &str) -> (u64, u64) {
+    let counts = told.lines().rev().find_map(|line| {
+        let (connections, rounds) = line.strip_prefix("done ")?.split_once(' ')?;
+        Some((connections.parse().ok()?, rounds.parse().ok()?))
+    });
+    counts.unwrap_or_default()
 }
 
 /// One tunnel that failed, by the Unix clock.
@@ -167,8 +171,8 @@ mod tests {
                 why: "[Errno 111] refused"
             })
         );
-        assert_eq!(TunnelFailure::read("done 4"), None);
-        assert_eq!(done("done 3\nfailed 1 x\ndone 9\n"), 9);
-        assert_eq!(done(""), 0);
+        assert_eq!(TunnelFailure::read("done 4 7"), None);
+        assert_eq!(done("done 3 4\nfailed 1 x\ndone 9 30\n"), (9, 30));
+        assert_eq!(done(""), (0, 0));
     }
 }
