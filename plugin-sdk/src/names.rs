@@ -7,7 +7,7 @@ use crate::{Error, bindings::peerup::plugin::names as raw};
 pub struct Answer {
     /// The peer id in base58.
     pub peer: String,
-    /// `config`, `peer-id`, or the name of a resolver plugin.
+    /// `peer-id`, or the name of the resolver plugin: `names-local` for the operator's config.
     pub source: String,
 }
 

@@ -81,7 +81,7 @@ pub trait Command {
 }
 
 /// Runs as long as the plugin is enabled, in one instance of its own. The host starts it again with a growing
-/// delay when it fails or panics, and gives up after five failures in ten minutes.
+/// delay when it fails or panics. Five failures in ten minutes turn the plugin off for ten minutes.
 ///
 /// ```no_run
 /// # use peerup_plugin_sdk::{Error, Service, events, life, log};

@@ -383,7 +383,7 @@ pub struct ResolveAnswer {
     pub name: String,
     /// Peer id in base58.
     pub peer_id: String,
-    /// The tier that knew it: `config` or `peer-id`.
+    /// The tier that knew it: `peer-id`, or the name of a resolver plugin such as `names-local`.
     pub source: String,
 }
 
