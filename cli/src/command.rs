@@ -51,10 +51,10 @@ fn version(context: &Context) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     if context.json {
         return output::json(
-            &serde_json::json!({ "name": "peerup", "version": version, "contract": "0.1.0" }),
+            &serde_json::json!({ "name": "peerup", "version": version, "contract": "0.1.1" }),
         );
     }
-    output::line(format!("peerup {version} (plugin contract 0.1.0)"))
+    output::line(format!("peerup {version} (plugin contract 0.1.1)"))
 }
 
 /// Prints what a plugin's command says, for people or for programs.

@@ -166,9 +166,6 @@ async fn tell_daemon(context: &Context, config: &std::path::Path, name: &PluginN
         ));
         return;
     }
-    if runs(&client, name).await.as_deref() == version {
-        return;
-    }
     if version.is_some() {
         // The config is as it was; what is installed is not.
         let path = format!("/v1/plugins/{name}/reload");

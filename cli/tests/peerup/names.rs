@@ -141,6 +141,6 @@ fn a_resolver_without_its_grant_names_the_line_to_add() {
     ask_dns(&pair.laptop, 5353, "{}");
     pair.laptop.start();
     pair.laptop.run(&["resolve", "nas"]).fails(1, &["names-dns"]);
-    let told = pair.laptop.run(&["plugin", "list"]).ok();
-    assert!(told.contains("udp"), "{told}");
+    let told = pair.laptop.run(&["plugin", "inspect", "names-dns"]).ok();
+    assert!(told.contains("plugins.names-dns.grants.udp.connect"), "{told}");
 }

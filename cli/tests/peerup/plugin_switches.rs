@@ -101,7 +101,7 @@ fn all_plugins_end_at_once_and_their_tunnels_with_them() {
         assert_eq!(state(&pair.home, plugin), "stopped");
     }
     let list = pair.home.run(&["plugin", "list"]).ok();
-    assert_eq!(list.matches("stopped").count(), 3, "{list}");
+    assert_eq!(list.matches("stopped").count(), 4, "{list}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! load either gives a config with every default filled in, or tells all that is wrong. Edits keep the file's
 //! comments and order, and nothing is written that does not read back as the change that was meant.
 
+mod access;
 mod atomic;
 mod document;
 mod edit;
@@ -24,6 +25,7 @@ mod section;
 mod template;
 mod values;
 
+pub use access::ServiceAccess;
 pub use atomic::create_config;
 pub use edit::{ConfigEditor, ConfigFile, Edited};
 pub use error::{ConfigError, EditError, FindError, Problem};
@@ -34,7 +36,7 @@ pub use load::{
 };
 pub use node::{
     DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,
-    ServiceAccess, ServiceEntry, TunnelConfig,
+    ServiceEntry, TunnelConfig,
 };
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
 pub use plugins::{PluginEntry, PluginLimits, default_plugins};

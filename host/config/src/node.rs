@@ -7,7 +7,7 @@ use multiaddr::Multiaddr;
 use peerup_model::{PeerName, PluginName, ServiceName};
 
 use crate::{
-    listed::AllowedPeer,
+    access::{ServiceAccess, access},
     paths::{self, PathsConfig},
     plugins::{self, PluginEntry, bundled},
     raw::{RawDiscovery, RawNode, RawService},
@@ -100,15 +100,6 @@ pub struct ServiceEntry {
     pub access: ServiceAccess,
     /// A further list of keys: only peers that stand there, too, may use it.
     pub keys_file: Option<PathBuf>,
-}
-
-/// Who of the authorised peers may use a service or a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServiceAccess {
-    /// All of them: the file has no `allow` list.
-    Everyone,
-    /// Only these; an empty list lets nobody in.
-    Only(Vec<AllowedPeer>),
 }
 
 /// Time limits of tunnels.
@@ -353,28 +344,4 @@ fn service_entry(
         access,
         keys_file,
     })
-}
-
-/// Reads the `allow` list of a service or a plugin.
-pub(crate) fn access(
-    (section, name): (&str, &String),
-    allow: Option<Vec<String>>,
-    names: &BTreeMap<PeerName, PeerId>,
-    reader: &mut Reader<'_>,
-) -> ServiceAccess {
-    let Some(allow) = allow else {
-        return ServiceAccess::Everyone;
-    };
-    let here = at![section, name, "allow"];
-    let allowed: Vec<AllowedPeer> = reader.list(here, &allow, values::parsed);
-    if allowed.is_empty() {
-        let what = section.trim_end_matches('s');
-        reader.warning(here, format!("the list is empty: nobody may use this {what}"));
-    }
-    for one in &allowed {
-        if let Some(name) = one.unknown_name(names) {
-            reader.warning(here, format!("{name} is not in names: this entry lets nobody in"));
-        }
-    }
-    ServiceAccess::Only(allowed)
 }

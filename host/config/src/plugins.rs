@@ -6,7 +6,7 @@ use libp2p_identity::PeerId;
 use peerup_model::{Grants, NameGrant, PeerGrant, PeerName, PluginName};
 
 use crate::{
-    node::{ServiceAccess, access},
+    access::{ServiceAccess, access},
     raw::{RawLimits, RawPlugin},
     values::{self, Reader, at},
 };

@@ -120,7 +120,7 @@ fn a_wrong_grant_is_told_with_its_place() {
     line 4, column 21: plugins.x.grants.directories[0]: the directory "../srv" is relative; write the whole path, starting with /
     line 4, column 21: plugins.x.grants.directories[0]: the directory "/" grants every file of this machine; name the folder that the plugin needs
     line 4, column 21: plugins.x.grants.directories[0]: the directory "/proc/1" belongs to the kernel (/proc) and is never granted
-    line 4, column 21: plugins.x.grants.directories[0]: expected keys with values, found one value
+    line 4, column 21: plugins.x.grants.directories[0]: the directory "/srv" needs the form PATH:ro or PATH:rw
     line 4, column 22: plugins.x.grants.directories[0].as: missing field `path`
     "#);
 }

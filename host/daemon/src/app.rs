@@ -18,8 +18,15 @@ use peerup_net::{Node, RelayAddress};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::AccessControl, audit::Audit, extra_keys::ExtraKeys, invites::Invites, names,
-    plugin_logs::PluginLogs, proxies::Proxies, resolvers::Resolvers, services::ServiceTable,
+    access::AccessControl,
+    audit::Audit,
+    extra_keys::ExtraKeys,
+    invites::Invites,
+    names,
+    plugin_logs::PluginLogs,
+    proxies::Proxies,
+    resolvers::{Chain, Resolvers},
+    services::ServiceTable,
     supervisor::Supervisor,
 };
 
@@ -107,6 +114,16 @@ impl App {
     /// Returns this node's own peer id.
     pub(crate) fn peer_id(&self) -> PeerId {
         self.identity.public().to_peer_id()
+    }
+
+    /// Finds out who a text stands for. Waits for the plugins that know.
+    pub(crate) async fn resolve(&self, text: &str) -> Result<(PeerId, names::Source), Failure> {
+        let chain = Chain {
+            config: self.config(),
+            plugins: &self.plugins,
+            known: self.known_peers(),
+        };
+        self.resolvers.resolve(chain, text).await
     }
 
     /// Finds out who a text stands for, without asking a plugin: for what changes rights.

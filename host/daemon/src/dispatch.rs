@@ -19,7 +19,7 @@ use crate::{
     path_rules::{self, RefusalLog},
 };
 
-/// Inbound streams that are being handed to plugins at once; more are reset. A spliced tunnel no longer
+/// Inbound streams that are being handed to plugins at once; more wait. A spliced tunnel no longer
 /// counts, so this bounds work in progress, not tunnels.
 const MAX_HANDLING: usize = 1024;
 /// Of these for one peer; its others wait. A quarter of the instances that a plugin may have.
@@ -37,18 +37,14 @@ pub(crate) async fn serve(app: Arc<App>, mut inbound: mpsc::Receiver<InboundStre
             stream = inbound.recv() => stream,
         };
         let Some(stream) = stream else { return };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            tracing::warn!(peer = %stream.peer, protocol = %stream.protocol, "too many streams at once, one was reset");
-            stream.stream.reset();
-            continue;
-        };
-        let share = shares.of(stream.peer);
+        let (share, slots) = (shares.of(stream.peer), slots.clone());
         let (task_app, task_refusals) = (app.clone(), refusals.clone());
         app.tasks.spawn(async move {
-            // Never closed, so this waits until one of the peer's own streams is through.
+            // Never closed. First the peer's own share, so that its streams that wait keep nobody else's out; how many
+            // can wait is bounded by the streams that a peer may have.
             let _turn = share.acquire().await;
+            let _slot = slots.acquire().await;
             handle(&task_app, stream, &task_refusals).await;
-            drop(slot);
         });
     }
 }

@@ -58,7 +58,7 @@ impl ExtraKeys {
 impl List {
     fn read(path: &Path) -> Self {
         // Before reading: a file that changes meanwhile is read again.
-        let stamp = stamp(path);
+        let mut stamp = stamp(path);
         let policy = match (&stamp, KeyFile::new(path.to_owned()).load_or_empty()) {
             (None, _) => {
                 tracing::warn!(file = %path.display(), "there is no such list of keys: it lets nobody in");
@@ -70,6 +70,10 @@ impl List {
                 None
             }
         };
+        if std::fs::File::open(path).is_err() {
+            // Not the list but its reading failed: it is read again with the next look.
+            stamp = None;
+        }
         Self { stamp, policy }
     }
 }

@@ -10,7 +10,7 @@ use peerup_model::{ErrorCode, Failure, Grants, PathPolicy, ServiceName, TcpGrant
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, network::open_failure, path_rules, proxies::Proxy, resolvers, supervisor::Lease};
+use crate::{app::App, network::open_failure, path_rules, proxies::Proxy, supervisor::Lease};
 
 /// Proxies that one daemon runs at once.
 const MAX_PROXIES: usize = 256;
@@ -44,7 +44,7 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         )
         .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
     })?;
-    let (peer, _) = resolvers::resolve(app, &request.peer).await?;
+    let (peer, _) = app.resolve(&request.peer).await?;
     if app.proxies.lock().len() >= MAX_PROXIES {
         return Err(Failure::new(
             ErrorCode::Conflict,

@@ -18,7 +18,7 @@ use peerup_net::{ConnSnapshot, NodeEvent, NodeSnapshot, OpenError, PeerStream, R
 use peerup_trust::Role;
 use tokio::sync::broadcast;
 
-use crate::{app::App, path_rules, plugin_logs::PluginLogs, resolvers};
+use crate::{app::App, path_rules, plugin_logs::PluginLogs};
 
 /// Events that wait for a slow plugin; the contract promises so many.
 const EVENT_QUEUE: usize = 256;
@@ -195,7 +195,7 @@ impl Host for Network {
     ) -> BoxFuture<'a, Result<Duplex, HostError>> {
         Box::pin(async move {
             let app = self.app()?;
-            let (id, _) = resolvers::resolve(&app, peer).await.map_err(host_error)?;
+            let (id, _) = app.resolve(peer).await.map_err(host_error)?;
             tracing::debug!(%plugin, peer = %id, protocol, "opening a stream");
             let service = path_rules::service_of(protocol);
             let query = PathQuery {
@@ -212,7 +212,7 @@ impl Host for Network {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(PeerId, String), HostError>> {
         Box::pin(async move {
             let app = self.app()?;
-            let (peer, source) = resolvers::resolve(&app, name).await.map_err(host_error)?;
+            let (peer, source) = app.resolve(name).await.map_err(host_error)?;
             Ok((peer, source.as_str().to_owned()))
         })
     }
@@ -220,7 +220,7 @@ impl Host for Network {
     fn describe<'a>(&'a self, peer: &'a str) -> BoxFuture<'a, Result<PeerDetails, HostError>> {
         Box::pin(async move {
             let app = self.app()?;
-            let (id, _) = resolvers::resolve(&app, peer).await.map_err(host_error)?;
+            let (id, _) = app.resolve(peer).await.map_err(host_error)?;
             details(&app, &snapshot(&app).await?, &id).ok_or_else(|| {
                 HostError::NotFound(format!(
                     "{} is neither a member nor a relay of this node",

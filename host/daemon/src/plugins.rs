@@ -9,6 +9,7 @@ use peerup_config::NodeConfig;
 use peerup_engine::{Engine, Host};
 use peerup_lifecycle::Policy;
 use peerup_model::PluginName;
+use peerup_package::PluginFolder;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -61,13 +62,26 @@ pub fn store_path(folder: &Path, name: &PluginName) -> PathBuf {
 /// Returns what no granted directory may hold: the daemon's config, keys and socket, and the compiled plugins, which
 /// run as they are read.
 pub(crate) fn forbidden_paths(path: &Path, config: &NodeConfig, folder: &Path) -> Vec<PathBuf> {
-    vec![
+    let lists = config
+        .services
+        .values()
+        .filter_map(|entry| entry.keys_file.clone());
+    let more = config
+        .plugins
+        .values()
+        .filter_map(|entry| entry.keys_file.clone());
+    let own = [
         path.to_owned(),
         config.key_file.clone(),
         config.security.authorized_keys_file.clone(),
         folder.join(peerup_api::SOCKET_FILE),
+        folder.join(crate::audit::AUDIT_FILE),
+        folder.join(DATA_FOLDER),
+        PluginFolder::new(folder).lock_path(),
+        folder.join("plugins"),
         cache_dir(config, folder),
-    ]
+    ];
+    own.into_iter().chain(lists).chain(more).collect()
 }
 
 /// Returns where compiled plugins are kept: the config's choice, else the user's cache folder, else beside

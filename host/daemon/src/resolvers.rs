@@ -5,18 +5,19 @@
 //! in `authorized_keys` and to prove its key.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;
-use peerup_model::{ErrorCode, Failure};
+use peerup_model::{ErrorCode, Failure, PeerName};
 
 use crate::{
-    app::App,
     names::{self, Source},
     resolver_cache::{Known, ResolverCache},
+    supervisor::Supervisor,
 };
 
 /// The longest text that is taken for a name: that of a name in the DNS.
@@ -40,60 +41,78 @@ impl Resolvers {
     }
 }
 
-/// Finds out who a text stands for. Waits for the plugins that know.
-///
-/// # Errors
-/// Nobody knows it, or the prefix fits several ids.
-pub(crate) async fn resolve(app: &App, text: &str) -> Result<(PeerId, Source), Failure> {
-    if let Some(peer) = names::whole_id(text) {
-        return Ok((peer, Source::PeerId));
-    }
-    let name = text.to_ascii_lowercase();
-    let mut silent = Vec::new();
-    if is_name(&name)
-        && let Some(known) = ask(app, &name, &mut silent).await
-    {
-        return Ok((known.peer, Source::Plugin(known.source)));
-    }
-    let config = app.config();
-    names::by_prefix(&config, &app.known_peers(), text).map_err(|failure| told(failure, &silent))
+/// Where a name is looked for: the config in force, the plugins that run, the ids that may be shortened.
+pub(crate) struct Chain<'a> {
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) plugins: &'a Supervisor,
+    pub(crate) known: BTreeSet<PeerId>,
 }
 
-/// Asks the tiers in their order. Those that could not be asked are told apart from those that do not know.
-async fn ask(app: &App, name: &str, silent: &mut Vec<String>) -> Option<Known> {
-    let config = app.config();
-    if let Some(kept) = app.resolvers.under(&config).1.get(name, Instant::now()) {
-        return kept;
+impl Resolvers {
+    /// Finds out who a text stands for. Waits for the plugins that know.
+    ///
+    /// # Errors
+    /// Nobody knows it, or the prefix fits several ids.
+    pub(crate) async fn resolve(&self, chain: Chain<'_>, text: &str) -> Result<(PeerId, Source), Failure> {
+        if let Some(peer) = names::whole_id(text) {
+            return Ok((peer, Source::PeerId));
+        }
+        let name = text.to_ascii_lowercase();
+        let mut silent = Vec::new();
+        if is_name(&name)
+            && let Some(known) = self.ask(&chain, &name, &mut silent).await
+        {
+            return Ok((known.peer, Source::Plugin(known.source)));
+        }
+        names::by_prefix(&chain.config, &chain.known, text).map_err(|failure| told(failure, &silent))
     }
-    for tier in &config.resolvers {
-        let answer = match app.plugins.enter(tier) {
-            Some(lease) => lease.plugin().resolve(name).await.map_err(|error| {
-                app.plugins.note(&lease, &error);
-                error.to_string()
-            }),
-            None => Err("it does not run; see: peerup plugin list".to_owned()),
-        };
-        match answer {
-            Ok(Some(answer)) => {
-                let known = Known {
-                    peer: answer.peer,
-                    source: tier.clone(),
-                };
-                let mut kept = app.resolvers.under(&config);
-                kept.1.keep(name, known.clone(), answer.ttl, Instant::now());
-                return Some(known);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(plugin = %tier, name, error, "a resolver did not answer");
-                silent.push(format!("{tier}: {error}"));
+
+    /// Asks the tiers in their order. Those that could not be asked are told apart from those that do not know.
+    async fn ask(&self, chain: &Chain<'_>, name: &str, silent: &mut Vec<String>) -> Option<Known> {
+        let config = &chain.config;
+        if let Some(kept) = self.under(config).1.get(name, Instant::now()) {
+            return kept;
+        }
+        for tier in &config.resolvers {
+            let answer = match chain.plugins.enter(tier) {
+                Some(lease) => lease.plugin().resolve(name).await.map_err(|error| {
+                    chain.plugins.note(&lease, &error);
+                    error.to_string()
+                }),
+                None => Err("it does not run; see: peerup plugin list".to_owned()),
+            };
+            match answer {
+                Ok(Some(answer)) => {
+                    let known = Known {
+                        peer: answer.peer,
+                        source: tier.clone(),
+                    };
+                    // Not where an earlier tier, which comes first once it answers again, could not be asked.
+                    if silent.is_empty() {
+                        let mut kept = self.under(config);
+                        kept.1.keep(name, known.clone(), answer.ttl, Instant::now());
+                    }
+                    return Some(known);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(plugin = %tier, name, error, "a resolver did not answer");
+                    silent.push(format!("{tier}: {error}"));
+                    // A name of the operator's own is nobody else's to answer.
+                    if name
+                        .parse::<PeerName>()
+                        .is_ok_and(|name| config.names.contains_key(&name))
+                    {
+                        return None;
+                    }
+                }
             }
         }
+        if silent.is_empty() {
+            self.under(config).1.keep_unknown(name, Instant::now());
+        }
+        None
     }
-    if silent.is_empty() {
-        app.resolvers.under(&config).1.keep_unknown(name, Instant::now());
-    }
-    None
 }
 
 /// Says which tiers could not be asked, so that nobody takes the name for one that does not exist.

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use peerup_api::PluginInfo;
 use peerup_config::NodeConfig;
-use peerup_engine::{HostError, PluginError, Splices};
+use peerup_engine::{PluginError, Splices};
 use peerup_lifecycle::{Manner, Policy, Stage};
 use peerup_model::{ErrorCode, Failure, PluginName};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,11 +34,7 @@ pub(crate) use self::{
     runtime::{EngineRuntime, Runtime},
     view::{PluginView, View},
 };
-use crate::{
-    audit::{Audit, AuditEvent},
-    plugin_logs::PluginLogs,
-    services::ServiceTable,
-};
+use crate::{audit::Audit, plugin_logs::PluginLogs, services::ServiceTable};
 
 /// Commands that wait for the actor; who sends more waits.
 const INBOX: usize = 64;
@@ -72,7 +68,6 @@ pub(crate) struct Supervisor {
     traps: mpsc::Sender<Trap>,
     routing: Arc<Routing>,
     views: watch::Receiver<Views>,
-    audit: Audit,
 }
 
 impl Supervisor {
@@ -82,7 +77,6 @@ impl Supervisor {
         let (traps, trapped) = mpsc::channel(TRAPS);
         let (publisher, views) = watch::channel(Views::default());
         let routing = Arc::new(Routing::default());
-        let audit = parts.audit.clone();
         let actor = SupervisorActor::new(Parts {
             commands,
             trapped,
@@ -103,7 +97,6 @@ impl Supervisor {
             traps,
             routing,
             views,
-            audit,
         }
     }
 
@@ -211,6 +204,7 @@ impl Supervisor {
                 | PluginError::Cpu { .. }
                 | PluginError::Memory { .. }
                 | PluginError::Deadline { .. }
+                | PluginError::Slow { .. }
         );
         if is_trap {
             // A full queue loses a line of the log; the engine has counted the trap.

@@ -9,14 +9,14 @@ use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy};
 use peerup_net::{AttemptKind, AttemptReport, ConnSnapshot, NOT_ADMITTED, PeerReport, RelaySnapshot};
 use peerup_paths::{PathNat, Refusal, RelaySituation, Situation};
 
-use crate::{app::App, resolvers, status};
+use crate::{app::App, status};
 
 /// A connection counts as one while it has answered within this many seconds.
 const ANSWERED_WITHIN_SECONDS: u64 = 30;
 
 /// Explains the path to a peer.
 pub(crate) async fn why(app: &App, name: &str) -> Result<WhyInfo, Failure> {
-    let (peer, _) = resolvers::resolve(app, name).await?;
+    let (peer, _) = app.resolve(name).await?;
     if peer == app.peer_id() {
         return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
     }

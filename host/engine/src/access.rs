@@ -98,6 +98,17 @@ impl Access {
         }
     }
 
+    /// Whether this run may name a peer so. A resolver gives whole peer ids only: any other name would be asked of the
+    /// chain that it is part of.
+    pub(crate) fn names_peer(&self, peer: &str) -> Result<(), HostError> {
+        if self.run == RunKind::Resolver && peer.parse::<libp2p_identity::PeerId>().is_err() {
+            return Err(HostError::Invalid(
+                "a resolver names peers by their whole ids: other names are asked of itself".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// What kind of run this is.
     pub(crate) fn run(&self) -> RunKind {
         self.run

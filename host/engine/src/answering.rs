@@ -16,8 +16,8 @@ use crate::{
     ending::CLOSE_TIMEOUT,
     error::{HostError, PluginError},
     instance::{Call, Instance, Patience, Purpose, Reply},
-    plugin::{InboundRequest, Unheld},
     records::peer_record,
+    request::{InboundRequest, Unheld},
     state::Inner,
 };
 
@@ -71,12 +71,18 @@ pub(crate) async fn answer(
     Ok(())
 }
 
+/// Reads the whole request, within the time that an inbound handler may take without moving on: a peer that sends a byte
+/// now and then must not hold a place for ever.
 async fn read_request(plugin: &Inner, reader: &mut ReadHalf) -> Result<Vec<u8>, PluginError> {
+    let read = timeout(plugin.limits.inbound_deadline, read_to_end(plugin, reader)).await;
+    read.map_err(|_| stuck(plugin))?
+}
+
+async fn read_to_end(plugin: &Inner, reader: &mut ReadHalf) -> Result<Vec<u8>, PluginError> {
     let mut body = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let read = timeout(plugin.limits.inbound_deadline, reader.read(&mut chunk)).await;
-        let count = read.map_err(|_| stuck(plugin))?.map_err(|error| gone(&error))?;
+        let count = reader.read(&mut chunk).await.map_err(|error| gone(&error))?;
         if count == 0 {
             return Ok(body);
         }

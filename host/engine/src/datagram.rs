@@ -93,12 +93,7 @@ impl Socket {
 
     /// Sends one datagram.
     pub(crate) async fn send(&self, data: &[u8], destination: SocketAddr) -> Result<(), HostError> {
-        if data.len() > MAX_DATAGRAM_BYTES {
-            return Err(HostError::Invalid(format!(
-                "a datagram holds at most {MAX_DATAGRAM_BYTES} bytes, not {}",
-                data.len()
-            )));
-        }
+        check_length(data)?;
         let sent = match self.target {
             Some(_) => self.socket.send(data).await,
             None => self.socket.send_to(data, destination).await,
@@ -182,6 +177,16 @@ impl Known {
         {
             self.addresses.remove(&oldest);
         }
+    }
+}
+
+/// Refuses what no datagram can hold.
+pub(crate) fn check_length(data: &[u8]) -> Result<(), HostError> {
+    match data.len() {
+        0..=MAX_DATAGRAM_BYTES => Ok(()),
+        longer => Err(HostError::Invalid(format!(
+            "a datagram holds at most {MAX_DATAGRAM_BYTES} bytes, not {longer}"
+        ))),
     }
 }
 

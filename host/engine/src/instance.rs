@@ -109,6 +109,9 @@ pub(crate) async fn admit(plugin: &Inner, run: RunKind) -> Result<Permits, Plugi
             permit(&plugin.instances, plugin.limits.instance_wait)
                 .await
                 .ok_or_else(|| {
+                    if plugin.stopped.is_cancelled() {
+                        return PluginError::Cancelled;
+                    }
                     let instances = plugin.limits.instances;
                     busy(format!(
                         "it has {instances} instances already; its limit is plugins.{name}.limits.instances"

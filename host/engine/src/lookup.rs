@@ -3,11 +3,16 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use crate::error::HostError;
 
 /// How many addresses of one name are tried.
 const MAX_ADDRESSES: usize = 8;
+
+/// Look-ups by the system at once. Each holds a thread for as long as the system's resolver takes, which is long where
+/// no DNS server answers, and other work needs those threads, too.
+const MAX_LOOKUPS: usize = 16;
 
 type LookUp = dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
 
@@ -18,10 +23,18 @@ pub struct AddressLookup(Arc<LookUp>);
 impl AddressLookup {
     /// The system's own way: the hosts file, DNS.
     pub fn system() -> Self {
-        Self::new(|target| {
+        let turns = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        Self::new(move |target| {
+            let turns = turns.clone();
             Box::pin(async move {
-                let found = tokio::net::lookup_host(target).await?;
-                Ok(found.take(MAX_ADDRESSES).collect())
+                let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+                // A task of its own: a look-up that nobody waits for any more goes on holding a thread, and counts.
+                let looking = tokio::spawn(async move {
+                    let _turn = turn;
+                    let found = tokio::net::lookup_host(target).await?;
+                    Ok(found.take(MAX_ADDRESSES).collect())
+                });
+                looking.await.map_err(io::Error::other)?
             })
         })
     }

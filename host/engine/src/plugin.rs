@@ -8,7 +8,7 @@ use std::{
 };
 
 use libp2p_identity::PeerId;
-use peerup_model::{Grants, PluginName, ServiceName};
+use peerup_model::{Grants, PluginName};
 use peerup_package::Manifest;
 use tokio_util::sync::CancellationToken;
 
@@ -18,12 +18,13 @@ use crate::{
     bindings::exports::peerup::plugin::{inbound, resolver},
     command::CommandRun,
     directories,
-    duplex::{Duplex, PeerRef},
+    duplex::Duplex,
     error::{HostError, LoadError, PluginError},
     guest_log::{LogLine, tame},
     instance::{Call, Instance, Patience, Purpose, Reply},
     limits::Limits,
     records::peer_record,
+    request::{InboundRequest, Unheld},
     state::Inner,
     stats::PluginStats,
 };
@@ -89,41 +90,9 @@ pub struct ResolverAnswer {
     pub ttl: Duration,
 }
 
-/// A stream that a peer opened.
-#[derive(Debug, Clone)]
-pub struct InboundRequest {
-    /// The protocol that it was opened on.
-    pub protocol: String,
-    /// The service and its `local_address`, where the protocol is that of a service. Grants connecting to
-    /// that address, to this instance only.
-    pub service: Option<(ServiceName, String)>,
-    /// Who opened it: authenticated, and let in by the gate.
-    pub peer: PeerRef,
-    /// What this instance may do besides.
-    pub extra_grants: Grants,
-}
-
 /// A loaded plugin. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugin(pub(crate) Arc<Inner>);
-
-/// Resets a stream that no instance took.
-pub(crate) struct Unheld(Option<Duplex>);
-
-impl Unheld {
-    /// Takes the stream; whoever has it answers for it now.
-    pub(crate) fn take(&mut self) -> Option<Duplex> {
-        self.0.take()
-    }
-}
-
-impl Drop for Unheld {
-    fn drop(&mut self) {
-        if let Some(duplex) = self.0.take() {
-            duplex.reset();
-        }
-    }
-}
 
 impl Plugin {
     /// Its name.

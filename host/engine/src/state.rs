@@ -43,6 +43,11 @@ use crate::{
     tunnels::{Owner, Splices},
 };
 
+/// Changes of one plugin's store that may be under way at once; each holds up to 4 MiB.
+pub(crate) const MAX_WRITES: usize = 4;
+/// Datagrams and events of one plugin that may be on their way out at once.
+pub(crate) const MAX_SENDING: usize = 64;
+
 /// Handles beside the plugin's own that WASI may need at the same time.
 const WASI_HANDLES: usize = 256;
 
@@ -76,6 +81,10 @@ pub(crate) struct Inner {
     pub(crate) cpu: Arc<CpuMeter>,
     pub(crate) lookup: AddressLookup,
     pub(crate) stores: Arc<Stores>,
+    /// Changes of the store that may be under way at once.
+    pub(crate) writes: Arc<Semaphore>,
+    /// Datagrams and events on their way out, which hold the host's memory.
+    pub(crate) sending: Arc<Semaphore>,
     /// Its store, once something was asked of it.
     pub(crate) store: OnceCell<Arc<StoreFile>>,
     /// Files and folders that no grant may touch.

@@ -298,11 +298,16 @@ fn open_file(path: &Path) -> Result<Database, DatabaseError> {
             writing.open_table(VALUES).map(drop),
             writing.open_table(SIZE).map(drop),
         ] {
-            opened.map_err(|error| DatabaseError::Storage(StorageError::Corrupted(error.to_string())))?;
+            // A disk that is full is not damage: what is there stays there.
+            opened.map_err(|error| match error {
+                redb::TableError::Storage(error) => DatabaseError::Storage(error),
+                other => DatabaseError::Storage(StorageError::Corrupted(other.to_string())),
+            })?;
         }
-        writing
-            .commit()
-            .map_err(|error| DatabaseError::Storage(StorageError::Corrupted(error.to_string())))?;
+        writing.commit().map_err(|error| match error {
+            redb::CommitError::Storage(error) => DatabaseError::Storage(error),
+            other => DatabaseError::Storage(StorageError::Corrupted(other.to_string())),
+        })?;
         Ok(database)
     });
     let panicked = || DatabaseError::Storage(StorageError::Corrupted("it cannot be read".to_owned()));

@@ -193,5 +193,6 @@ fn examples() -> PathBuf {
 
 /// Writes past the capture of the test runner.
 fn report(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "{line}").unwrap();
 }

@@ -55,7 +55,7 @@ impl<'t> Reader<'t> {
     /// Returns what was wrong, in the order of the text.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
         self.problems
-            .sort_by(|one, other| (one.line, one.column).cmp(&(other.line, other.column)));
+            .sort_by_key(|problem| (problem.line, problem.column));
         self.problems
     }
 

@@ -22,7 +22,7 @@ use crate::{
     describe::{self, read_auth_request},
     forward,
     names::ChosenBy,
-    pairing, resolvers, status, supervisor, why,
+    pairing, status, supervisor, why,
 };
 
 /// How long a client may take to send a request's body.
@@ -250,7 +250,7 @@ pub(super) async fn resolve(
     format: Format,
     JsonBody(request): JsonBody<ResolveRequest>,
 ) -> Answer {
-    let (peer, source) = resolvers::resolve(&app, &request.name).await?;
+    let (peer, source) = app.resolve(&request.name).await?;
     Ok(format.answer(ResolveAnswer {
         name: request.name,
         peer_id: peer.to_base58(),

@@ -23,7 +23,7 @@ use super::{
     answer::{Format, LINES_IN_FLIGHT, Refusal},
     routes::{self, JsonBody},
 };
-use crate::{app::App, forward, plugin_failure, resolvers};
+use crate::{app::App, forward, plugin_failure};
 
 /// The most pings that one request may ask for; 0 asks for no end.
 const MAX_PINGS: u64 = 1_000_000;
@@ -63,7 +63,7 @@ pub(super) async fn traceroute(
 
 /// Finds out who a text stands for; this node itself is refused.
 async fn another(app: &App, peer: &str) -> Result<PeerId, Failure> {
-    let (peer, _) = resolvers::resolve(app, peer).await?;
+    let (peer, _) = app.resolve(peer).await?;
     if peer == app.peer_id() {
         return Err(Failure::new(ErrorCode::Invalid, "this is the node's own peer id"));
     }

@@ -787,7 +787,7 @@ impl Managed {
 /// for services, which have routes of their own.
 fn protocols(plugin: &Plugin) -> Vec<String> {
     let (manifest, grants) = (plugin.manifest(), plugin.grants());
-    if !plugin.exports().inbound {
+    if !plugin.exports().serves() {
         return Vec::new();
     }
     let named = manifest

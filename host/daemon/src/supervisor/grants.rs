@@ -71,7 +71,7 @@ mod tests {
 
     fn manifest(capability: &str, optional: bool) -> Manifest {
         Manifest::parse(&format!(
-            "name = \"chess\"\nversion = \"1\"\ncontract = \"0.1.0\"\nsummary = \"Plays.\"\n\
+            "name = \"chess\"\nversion = \"1.0.0\"\ncontract = \"0.1.0\"\nsummary = \"Plays.\"\n\
              protocols = [\"/peerup/chess/1.0.0\"]\n[[capability]]\nname = \"{capability}\"\n\
              reason = \"asks the engine\"\noptional = {optional}\n"
         ))

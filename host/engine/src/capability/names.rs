@@ -4,6 +4,7 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{names, types},
+    error::HostError,
     state::{Capabilities, InstanceState},
 };
 
@@ -14,9 +15,11 @@ impl<T: Send + 'static> names::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         name: String,
     ) -> wasmtime::Result<Result<names::Answer, types::Error>> {
-        let checked = accessor.with(|mut access| {
+        let checked: Result<_, HostError> = accessor.with(|mut access| {
             let state = access.get();
-            state.access.resolve(&name).map(|()| state.plugin.clone())
+            state.access.resolve(&name)?;
+            state.access.names_peer(&name)?;
+            Ok(state.plugin.clone())
         });
         let plugin = match checked {
             Ok(plugin) => plugin,

@@ -6,7 +6,7 @@ use crate::{
     bindings::peerup::plugin::{output, types},
     error::HostError,
     event::CommandEvent,
-    state::{Capabilities, InstanceState},
+    state::{Capabilities, InstanceState, MAX_SENDING},
 };
 
 /// The longest event, text and JSON together.
@@ -19,7 +19,15 @@ impl<T: Send + 'static> output::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         event: output::Event,
     ) -> wasmtime::Result<Result<(), types::Error>> {
-        let sender = accessor.with(|mut access| access.get().output.clone());
+        let (sender, sending) = accessor.with(|mut access| {
+            let state = access.get();
+            (state.output.clone(), state.plugin.sending.clone())
+        });
+        // Each that waits for a slow caller holds its text in the host's memory.
+        let Ok(_place) = sending.try_acquire_owned() else {
+            let error = HostError::Limit(format!("{MAX_SENDING} events are on their way already"));
+            return Ok(Err(error.into()));
+        };
         Ok(emit(sender, &event.text, &event.json)
             .await
             .map_err(types::Error::from))

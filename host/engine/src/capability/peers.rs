@@ -25,7 +25,10 @@ impl<T: Send + 'static> peers::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         peer: String,
     ) -> wasmtime::Result<Result<peers::Details, types::Error>> {
-        let (plugin, addresses) = match checked(accessor, |access| access.describe_peer(&peer)) {
+        let (plugin, addresses) = match checked(accessor, |access| {
+            access.describe_peer(&peer)?;
+            access.names_peer(&peer)
+        }) {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error.into())),
         };

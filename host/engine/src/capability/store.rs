@@ -7,7 +7,7 @@ use wasmtime::component::Accessor;
 use crate::{
     bindings::peerup::plugin::{store, types},
     error::HostError,
-    state::{Capabilities, InstanceState},
+    state::{Capabilities, InstanceState, MAX_WRITES},
     store_file::{Change, StoreFile},
 };
 
@@ -30,6 +30,7 @@ impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
         changes: Vec<Change>,
     ) -> wasmtime::Result<Result<(), types::Error>> {
         let applied = async {
+            let _turn = turn(accessor)?;
             let (file, limit) = opened(accessor, "apply").await?;
             noted(accessor, file.apply(None, changes, limit).await).map(drop)
         };
@@ -43,6 +44,7 @@ impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
         changes: Vec<Change>,
     ) -> wasmtime::Result<Result<bool, types::Error>> {
         let applied = async {
+            let _turn = turn(accessor)?;
             let (file, limit) = opened(accessor, "apply-if").await?;
             noted(accessor, file.apply(Some((key, expected)), changes, limit).await)
         };
@@ -61,6 +63,18 @@ impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
         };
         Ok(keys.await.map_err(types::Error::from))
     }
+}
+
+/// A place among the changes of this plugin that are under way. Each holds up to 4 MiB of the host's memory.
+fn turn<T: Send + 'static>(
+    accessor: &Accessor<T, Capabilities>,
+) -> Result<tokio::sync::OwnedSemaphorePermit, HostError> {
+    let writes = accessor.with(|mut access| access.get().plugin.writes.clone());
+    writes.try_acquire_owned().map_err(|_| {
+        HostError::Limit(format!(
+            "{MAX_WRITES} changes of the store are under way; wait for one of them first"
+        ))
+    })
 }
 
 /// Asks for the grant and opens the plugin's file, with the size that was granted.

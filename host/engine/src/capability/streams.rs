@@ -53,6 +53,7 @@ impl<T: Send + 'static> streams::HostWithStore<T> for Capabilities {
         let checked = accessor.with(|mut access| {
             let state = access.get();
             let checked = state.access.protocol("opening", &protocol);
+            let checked = checked.and_then(|()| state.access.names_peer(&peer));
             checked.map(|()| state.plugin.clone())
         });
         let plugin = match checked {

@@ -15,7 +15,7 @@ use crate::{
     datagram::Socket,
     error::HostError,
     handles::SocketHandle,
-    state::{Capabilities, Inner, InstanceState},
+    state::{Capabilities, Inner, InstanceState, MAX_SENDING},
 };
 
 /// How long looking a name up may take.
@@ -76,6 +76,11 @@ impl<T: Send + 'static> udp::HostSocketWithStore<T> for Capabilities {
         })?;
         let sent = async {
             let destination = destination?;
+            crate::datagram::check_length(&data)?;
+            let _place =
+                plugin.sending.clone().try_acquire_owned().map_err(|_| {
+                    HostError::Limit(format!("{MAX_SENDING} datagrams are on their way already"))
+                })?;
             turn(&plugin, data.len()).await;
             socket.send(&data, destination).await?;
             plugin.counters.count_datagrams(1, 0, data.len());

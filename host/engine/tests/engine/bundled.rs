@@ -46,8 +46,10 @@ async fn every_bundled_plugin_loads() {
     for plugin in peerup_bundle::BUNDLED {
         let loaded = bundled(&engine, plugin.name, OnePeer::new()).await;
         assert_eq!(loaded.name().as_str(), plugin.name);
-        assert!(loaded.exports().command);
-        assert_eq!(loaded.exports().inbound, plugin.name != "traceroute");
+        let resolver = plugin.name.starts_with("names-");
+        assert_eq!(loaded.exports().resolver, resolver);
+        assert_eq!(loaded.exports().command, !resolver);
+        assert_eq!(loaded.exports().inbound, !resolver && plugin.name != "traceroute");
     }
 }
 

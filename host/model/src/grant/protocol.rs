@@ -3,7 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use super::GrantError;
-use crate::protocol::{ADMIT_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL, NAMES_PROTOCOL};
+use crate::protocol::{
+    ADMIT_PROTOCOL, HOLE_PUNCH_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL, NAMES_PROTOCOL, REACH_PROTOCOL,
+};
 
 /// A protocol id, or `/peerup/*/1.0.0` for every service. Never covers a protocol of the core, nor
 /// another plugin's.
@@ -18,7 +20,15 @@ impl ProtocolPattern {
 
     /// Returns whether it covers this protocol id.
     pub fn matches(&self, protocol: &str) -> bool {
-        if [ADMIT_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL, NAMES_PROTOCOL].contains(&protocol) {
+        let core = [
+            ADMIT_PROTOCOL,
+            INVITE_PROTOCOL,
+            KAD_PROTOCOL,
+            NAMES_PROTOCOL,
+            REACH_PROTOCOL,
+            HOLE_PUNCH_PROTOCOL,
+        ];
+        if core.contains(&protocol) {
             return false;
         }
         match self.0.split_once('*') {

@@ -186,7 +186,9 @@ impl PeerStream {
 
     /// Whether the peer refuses further bytes, as it does after a reset and does not after an orderly end.
     fn is_refused(&mut self) -> bool {
-        if self.guard.conn().is_closed() {
+        // Over QUIC a connection that ended is an error of the read itself, and an end is one of the peer's.
+        let quic = self.path() == PathKind::Direct(Transport::Quic);
+        if !quic && self.guard.conn().is_closed() {
             return true;
         }
         if self.write_closed {
