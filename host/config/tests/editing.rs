@@ -629,6 +629,20 @@ fn grants_are_added_to_those_that_are_there_and_not_twice() {
 }
 
 #[test]
+fn a_folder_is_granted_in_its_short_form() {
+    let mut section = chess_section();
+    section.grants = vec![grant(&["directories"], &["/srv/files:ro"], "reads")];
+    let done = edited("", |editor| editor.add_plugin(&chess(), &section));
+    assert!(done.contains("- /srv/files:ro"), "{done}");
+    let editor = editor(&done);
+    let grants = &editor.config().plugins[&chess()].grants;
+    assert_eq!(
+        grants.lines(),
+        ["directories: [{path: \"/srv/files\", access: ro}]"]
+    );
+}
+
+#[test]
 fn a_grant_that_does_not_hold_and_a_section_that_is_there_are_refused() {
     let mut bad = chess_section();
     bad.grants.push(grant(&["everything"], &["true"], ""));
