@@ -50,6 +50,7 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
         name: config.name.as_ref().map(ToString::to_string),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: 0,
+        tasks: 0,
         connected_peers: 0,
         listen_addresses: config
             .network

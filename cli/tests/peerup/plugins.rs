@@ -258,6 +258,22 @@ fn an_upgrade_with_the_same_rights_is_made_and_rolled_back() {
 }
 
 #[test]
+fn an_older_version_that_nobody_named_is_refused() {
+    let (_folder, node) = node();
+    let two = package(&node, "0.2.0", ASKS, Some(1));
+    node.run(&["plugin", "install", &two, "--yes-as-declared"]).ok();
+    let old = package(&node, "0.1.0", ASKS, Some(1));
+    fs::copy(&old, &two).unwrap();
+    node.run(&["plugin", "upgrade", "chess"])
+        .fails(4, &["has the older 0.1.0", "plugin rollback chess"]);
+    assert!(
+        node.run(&["plugin", "upgrade", "chess", &old])
+            .ok()
+            .contains("0.1.0")
+    );
+}
+
+#[test]
 fn an_upgrade_that_asks_for_more_needs_consent() {
     let (_folder, node) = node();
     let one = package(&node, "0.1.0", ASKS, None);

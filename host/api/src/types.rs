@@ -28,6 +28,8 @@ pub struct StatusInfo {
     pub version: String,
     /// Seconds since the daemon started.
     pub uptime_seconds: u64,
+    /// Asynchronous tasks that are alive in the daemon: with nothing to do, a few for each connection.
+    pub tasks: usize,
     /// Peers with at least one connection that answered lately, relays included.
     pub connected_peers: usize,
     /// Addresses the node listens on.

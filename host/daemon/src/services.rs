@@ -124,15 +124,17 @@ impl ServiceTable {
         {
             self.protocols.unregister(gone);
         }
+        let mut outcome = Ok(());
         for (_, route) in services
             .iter()
             .filter(|(protocol, _)| !before.services.contains_key(*protocol))
         {
-            self.protocols
-                .register_service(&route.service)
-                .map_err(|error| register_failure(&error))?;
+            // One that cannot be served keeps no other from it.
+            if let Err(error) = self.protocols.register_service(&route.service) {
+                outcome = Err(register_failure(&error));
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Refuses an edit after which the node would speak more protocols than it can, before it is written: the

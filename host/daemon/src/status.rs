@@ -27,6 +27,7 @@ pub(crate) async fn status(app: &App) -> Result<StatusInfo, Failure> {
         name: config.name.as_ref().map(ToString::to_string),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: app.started.elapsed().as_secs(),
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         connected_peers: peers(app, false).await?.len(),
         listen_addresses: text(direct),
         relay_addresses: text(relayed),

@@ -76,6 +76,19 @@ pub struct LockedPackage {
     pub installed: String,
 }
 
+impl LockedPackage {
+    /// Returns whether this version is newer than another one, as semantic versions go.
+    pub fn is_newer_than(&self, other: &str) -> bool {
+        match (
+            semver::Version::parse(&self.version),
+            semver::Version::parse(other),
+        ) {
+            (Ok(own), Ok(other)) => own > other,
+            _ => false,
+        }
+    }
+}
+
 /// What the lock file says of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -28,6 +28,7 @@ pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<
     let package = &fetched.package;
     check_name(&name, package)?;
     lock.check_author(package).map_err(Refusal::from)?;
+    check_newer(&there.current, package, arguments)?;
     // One that is damaged is no reason to refuse the one that replaces it.
     let before = folder.load(&name, &there.current).ok();
     let before = before.as_ref().map(Package::manifest);
@@ -54,6 +55,25 @@ pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<
     })?;
     tell_daemon(context, &config_path, &name, Some(&package.manifest().version)).await;
     change.report(context, there, package, &rights)
+}
+
+/// Refuses an older version that nobody named: whoever holds the place where the newest one lies could bring back one
+/// with a hole that is known.
+fn check_newer(current: &LockedPackage, package: &Package, arguments: &PluginUpgrade) -> Result<(), Failure> {
+    let (name, offered) = (&package.manifest().name, &package.manifest().version);
+    if arguments.source.is_some() || !current.is_newer_than(offered) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorCode::Denied,
+        format!(
+            "{name} {} is installed, and {} has the older {offered}",
+            current.version, current.source
+        ),
+    )
+    .with_hint(format!(
+        "to go back, run: peerup plugin rollback {name}; or name the source: peerup plugin upgrade {name} SOURCE"
+    )))
 }
 
 /// Where a newer version would be: the same file or folder, or the tag of a reference without its digest.

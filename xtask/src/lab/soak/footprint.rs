@@ -13,6 +13,8 @@ use crate::{
 const DESCRIPTORS: u64 = 4;
 /// Threads that come and go with blocking work.
 const THREADS: u64 = 8;
+/// Tasks that may come and go with the moment of the look: a request, a dial, a probe.
+const TASKS: u64 = 16;
 /// What memory may grow by, whichever is more.
 const MEMORY: (u64, u64) = (8 << 20, 4);
 
@@ -23,6 +25,8 @@ pub(super) struct Footprint {
     descriptors: u64,
     /// Threads.
     threads: u64,
+    /// Asynchronous tasks.
+    tasks: u64,
     /// Resident bytes.
     resident: u64,
     /// Connections to all peers.
@@ -44,9 +48,14 @@ impl Footprint {
         let pid = node.daemon().context("the daemon is not running")?.id();
         let peers = node.ask("/v1/peers?all=true")?;
         let plugins = node.ask("/v1/plugins")?;
+        let status = node.ask("/v1/status")?;
         Ok(Self {
             descriptors: descriptors(pid)?,
             threads: threads(pid)?,
+            tasks: status
+                .get("tasks")
+                .and_then(Value::as_u64)
+                .context("the daemon tells no number of tasks")?,
             resident: resident_bytes(pid)?,
             connections: connections(&peers),
             streams: member_streams(&peers),
@@ -75,6 +84,12 @@ impl Footprint {
             "threads",
             self.threads,
             before.threads,
+        );
+        check(
+            self.tasks <= before.tasks + TASKS,
+            "tasks",
+            self.tasks,
+            before.tasks,
         );
         let allowed = before.resident + MEMORY.0.max(before.resident / MEMORY.1);
         check(
@@ -108,9 +123,10 @@ impl Footprint {
     /// In a line.
     pub(super) fn shown(&self) -> String {
         format!(
-            "{} descriptors, {} threads, {:.1} MB resident, {} connections, {} streams, {} tunnels, {} instances",
+            "{} descriptors, {} threads, {} tasks, {:.1} MB resident, {} connections, {} streams, {} tunnels, {} instances",
             self.descriptors,
             self.threads,
+            self.tasks,
             self.resident as f64 / 1e6,
             self.connections,
             self.streams,
@@ -151,6 +167,7 @@ mod tests {
         Footprint {
             descriptors: 40,
             threads: 10,
+            tasks: 60,
             resident: 40 << 20,
             connections: 3,
             streams: 1,
@@ -174,13 +191,14 @@ mod tests {
         let now = Footprint {
             descriptors: 45,
             threads: 30,
+            tasks: 90,
             resident: 51 << 20,
             connections: 9,
             streams: 2,
             tunnels: 1,
             instances: 1,
         };
-        assert_eq!(now.complaints_against(&before()).len(), 7);
+        assert_eq!(now.complaints_against(&before()).len(), 8);
     }
 
     #[test]
