@@ -68,6 +68,23 @@ fn ask_dns(node: &Node, port: u16, grants: &str) {
     });
 }
 
+/// Runs a command of a plugin through the API, its arguments as they are.
+#[track_caller]
+fn command(node: &Node, plugin: &str, command: &str, arguments: &str) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--unix-socket"]).arg(node.file("peerup.sock"));
+    curl.args([
+        "-H",
+        &format!("Authorization: Bearer {}", node.read(".daemon-cookie").trim()),
+    ]);
+    curl.args(["-H", "Content-Type: application/json", "-d", arguments]);
+    curl.arg(format!("http://localhost/v1/plugins/{plugin}/commands/{command}"));
+    peerup_testkit::run("curl", &mut curl, SOON)
+        .unwrap()
+        .success()
+        .unwrap()
+}
+
 #[test]
 fn names_come_from_the_config_then_from_the_dns_and_are_kept() {
     let mut pair = Pair::prepare();
@@ -119,6 +136,15 @@ fn names_come_from_the_config_then_from_the_dns_and_are_kept() {
     let ping = pair.laptop.run(&["ping", "nas", "-c", "1"]).ok();
     assert!(ping.contains("rtt="), "{ping}");
 
+    // A plugin may give a name itself, which another plugin then answers.
+    pair.laptop.run(&["daemon", "reload"]).ok();
+    let told = command(
+        &pair.laptop,
+        "ping",
+        "ping",
+        r#"{"peer": "nas.example.org", "count": 1}"#,
+    );
+    assert!(told.contains("rtt"), "{told}");
     pair.laptop.run(&["daemon", "reload"]).ok();
     resolve("nobody").fails(1, &[]);
     drop(dns);

@@ -10,7 +10,7 @@ use std::{
 use libp2p_identity::PeerId;
 use peerup_model::{Grants, PluginName};
 use peerup_package::Manifest;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     answering,
@@ -297,6 +297,14 @@ impl Plugin {
     /// Asks it who a name stands for, in a fresh instance; none where it does not know. It has
     /// `limits.resolve_deadline` for the answer.
     pub async fn resolve(&self, name: &str) -> Result<Option<ResolverAnswer>, PluginError> {
+        // In a task of its own: it is an instance that asks, through the host, while it is being polled, and an instance
+        // cannot be polled inside another.
+        let (plugin, name) = (self.clone(), name.to_owned());
+        let asking = AbortOnDropHandle::new(tokio::spawn(async move { plugin.ask(&name).await }));
+        asking.await.unwrap_or(Err(PluginError::Cancelled))
+    }
+
+    async fn ask(&self, name: &str) -> Result<Option<ResolverAnswer>, PluginError> {
         let inner = &self.0;
         if inner.resolver.is_none() {
             return Err(self.no_export("resolver"));
