@@ -148,7 +148,7 @@ fn install_writes_what_it_showed_and_remove_takes_all_of_it_out() {
     assert_eq!(stored(&node).len(), 1);
 
     let again = node.run(&["plugin", "install", &file, "--yes-as-declared"]);
-    assert!(again.stderr.contains("stays as it is"), "{again:#?}");
+    assert!(again.stderr.contains("keeps what it grants"), "{again:#?}");
     again.ok();
     assert_eq!(node.read("config.yaml"), config);
 

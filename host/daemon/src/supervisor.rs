@@ -6,9 +6,11 @@
 
 mod actor;
 mod grants;
+mod managed;
 mod package;
 mod routing;
 mod runtime;
+mod told;
 mod view;
 
 #[cfg(test)]

@@ -17,6 +17,16 @@ pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<(), String
                 own.display()
             ));
         }
+        for (other, outer) in grants.directories.iter().enumerate() {
+            // Whoever may write there can put a link in the place of this one.
+            if other != index && outer.access() == DirectoryAccess::Write && inside(&path, &real(outer)?) {
+                return Err(format!(
+                    "the directory {} lies in {}, which is granted `rw`: grant that one alone, or make it `ro`",
+                    grant.path(),
+                    outer.path()
+                ));
+            }
+        }
         let others = grants.directories.iter().take(index);
         if others.into_iter().any(|other| other.guest() == grant.guest()) {
             return Err(format!(
@@ -71,8 +81,44 @@ fn real(grant: &DirectoryGrant) -> Result<PathBuf, String> {
     Ok(real)
 }
 
+/// Whether a folder lies below another one.
+fn inside(path: &Path, outer: &Path) -> bool {
+    path != outer && path.starts_with(outer)
+}
+
 /// Whether one of two paths lies in the other.
 fn touches(path: &Path, own: &Path) -> bool {
     let own = own.canonicalize().unwrap_or_else(|_| own.to_owned());
     own.starts_with(path) || path.starts_with(&own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(folders: &[(&Path, DirectoryAccess)]) -> Grants {
+        let directory = |(path, access): &(&Path, DirectoryAccess)| {
+            DirectoryGrant::new(path.to_str().unwrap(), None, *access).unwrap()
+        };
+        Grants {
+            directories: folders.iter().map(directory).collect(),
+            ..Grants::default()
+        }
+    }
+
+    #[test]
+    fn a_folder_inside_one_that_may_be_written_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let (read, write) = (DirectoryAccess::Read, DirectoryAccess::Write);
+        for order in [
+            [(root.path(), write), (&*inner, read)],
+            [(&*inner, read), (root.path(), write)],
+        ] {
+            let refused = check(&grants(&order), &[]).unwrap_err();
+            assert!(refused.contains("inner lies in"), "{refused}");
+        }
+        check(&grants(&[(root.path(), read), (&*inner, write)]), &[]).unwrap();
+    }
 }

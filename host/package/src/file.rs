@@ -106,6 +106,15 @@ fn wait_a_little() {
     std::thread::sleep(LOCK_RETRY);
 }
 
+/// Makes a folder and those above it, up to `root`, whose owner they get.
+pub(crate) fn make_folders(folder: &Path, root: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for made in folder.ancestors().take_while(|path| *path != root) {
+        keep_owner(&File::open(made)?, root);
+    }
+    Ok(())
+}
+
 /// Gives what root writes to the owner of the folder: a daemon that runs as its own user must be able to read
 /// it. Anybody else may not give files away, and there is nothing to mend then.
 fn keep_owner(file: &File, folder: &Path) {

@@ -184,7 +184,7 @@ impl PluginFolder {
     /// `Io`.
     pub fn put(&self, package: &Package) -> Result<(), FolderError> {
         let store = self.store();
-        fs::create_dir_all(&store).map_err(|source| failed("make", store, source))?;
+        file::make_folders(&store, &self.config_folder).map_err(|source| failed("make", store, source))?;
         let path = self.package_path(&package.digest());
         let same =
             file::read_bounded(&path, MAX_PACKAGE_BYTES as u64).is_ok_and(|old| old == package.bytes());

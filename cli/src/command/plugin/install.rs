@@ -57,7 +57,12 @@ struct Plan {
 #[derive(Debug)]
 enum Change {
     Section(peerup_config::PluginSection),
-    Grants(Vec<peerup_config::GrantEntry>),
+    Grants {
+        /// What is new.
+        grants: Vec<peerup_config::GrantEntry>,
+        /// It was on, and is installed switched off.
+        switched_off: bool,
+    },
 }
 
 impl Plan {
@@ -84,13 +89,18 @@ impl Plan {
             Some(entry) => {
                 let more = rights.beyond(&[&Rights::granted(&entry.grants)]);
                 let grants = consent::entries(manifest, &more);
-                let shown = match grants.is_empty() {
-                    true => format!("# nothing: the section plugins.{name} is there and stays as it is\n"),
-                    false => consent::section(manifest, &more, entry.enabled).to_yaml(&name),
-                };
+                let switched_off = entry.enabled && !enabled;
+                let mut shown = format!("# the section plugins.{name} is there; it keeps what it grants:\n");
+                for line in entry.grants.lines() {
+                    shown.push_str(&format!("#   {line}\n"));
+                }
+                if !grants.is_empty() {
+                    let section = consent::section(manifest, &more, entry.enabled && enabled);
+                    shown.push_str(&section.to_yaml(&name));
+                }
                 Self {
                     shown,
-                    change: Change::Grants(grants),
+                    change: Change::Grants { grants, switched_off },
                     name,
                 }
             }
@@ -103,7 +113,12 @@ impl Plan {
     fn apply(&self, editor: &mut ConfigEditor) -> Result<(), EditError> {
         match &self.change {
             Change::Section(section) => editor.add_plugin(&self.name, section),
-            Change::Grants(grants) => editor.add_grants(&self.name, grants),
+            Change::Grants { grants, switched_off } => {
+                if *switched_off {
+                    editor.set_plugin_enabled(&self.name, false)?;
+                }
+                editor.add_grants(&self.name, grants)
+            }
         }
     }
 

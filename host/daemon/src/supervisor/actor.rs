@@ -10,21 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peerup_config::{NodeConfig, PluginEntry};
+use peerup_config::NodeConfig;
 use peerup_engine::{Plugin, PluginStats, Splices};
-use peerup_lifecycle::{
-    Command, Event, Generation, Lifecycle, LoadFailure, Manner, Policy, Run, ServiceEnd, Traits,
-};
+use peerup_lifecycle::{Command, Event, Generation, LoadFailure, Manner, Policy, Run, ServiceEnd};
 use peerup_model::PluginName;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    grants,
-    package::{Package, Source},
+    managed::{Managed, ServiceRun},
+    package::Source,
     routing::{Routing, Slot},
     runtime::{LoadOutcome, Runtime},
-    view::{PluginView, View, Views, add},
+    told::{Level, Told},
+    view::{View, Views, add},
 };
 use crate::{
     audit::{Audit, AuditEvent},
@@ -111,40 +110,6 @@ pub(super) struct SupervisorActor {
     answers: mpsc::Receiver<(PluginName, Answer)>,
     answer: mpsc::Sender<(PluginName, Answer)>,
     loads: Arc<Semaphore>,
-}
-
-/// One plugin.
-struct Managed {
-    machine: Lifecycle<Source>,
-    entry: PluginEntry,
-    /// The config does not name it any more: it is forgotten once it has stopped.
-    is_forgotten: bool,
-    /// Loads under way; cancelled ones need not begin.
-    loading: BTreeMap<Generation, CancellationToken>,
-    loaded: BTreeMap<Generation, Loaded>,
-    services: BTreeMap<Run, ServiceRun>,
-    package: Option<Arc<Package>>,
-    past: PluginStats,
-}
-
-/// One loaded generation.
-struct Loaded {
-    slot: Arc<Slot>,
-    package: Option<Arc<Package>>,
-    /// A newer generation took its place, so its tunnels run on when it goes.
-    is_replaced: bool,
-    /// Tunnels of generations that it replaced. They end with it.
-    inherited: Vec<u64>,
-    /// Ends the task that waits for it to drain.
-    over: CancellationToken,
-}
-
-struct ServiceRun {
-    generation: Generation,
-    stopping: CancellationToken,
-    cancelled: CancellationToken,
-    /// Cancelled once nothing of the run is left.
-    ended: CancellationToken,
 }
 
 impl SupervisorActor {
@@ -659,130 +624,6 @@ impl SupervisorActor {
     }
 }
 
-impl Managed {
-    fn new(entry: PluginEntry, policy: Policy, seed: u64, now: Instant) -> Self {
-        Self {
-            machine: Lifecycle::new(Source::Library, policy, seed, now),
-            entry,
-            is_forgotten: false,
-            loading: BTreeMap::new(),
-            loaded: BTreeMap::new(),
-            services: BTreeMap::new(),
-            package: None,
-            past: PluginStats::default(),
-        }
-    }
-
-    /// Takes what the config says of it now.
-    fn take(&mut self, entry: &PluginEntry, now: Instant) {
-        let before = std::mem::replace(&mut self.entry, entry.clone());
-        let was_forgotten = std::mem::take(&mut self.is_forgotten);
-        if before.grants != entry.grants {
-            // Rights that were taken away are gone at once, whatever becomes of the plugin.
-            for loaded in self.loaded.values() {
-                loaded.slot.plugin().set_grants(entry.grants.clone());
-            }
-        }
-        let was_enabled = before.enabled && !was_forgotten;
-        match (was_enabled, entry.enabled) {
-            (_, false) => self.machine.handle_disable(Manner::Drain, now),
-            (false, true) => self.machine.handle_enable(now),
-            (true, true) => {
-                let missing = match before.grants != entry.grants {
-                    true => self.missing_grant(),
-                    false => None,
-                };
-                if let Some(missing) = missing {
-                    self.machine.handle_revoked(&missing, now);
-                } else if before.limits != entry.limits
-                    || (before.grants != entry.grants && self.machine.failure().is_some())
-                {
-                    self.machine.handle_reload(now);
-                } else if before.settings != entry.settings {
-                    self.machine.handle_settings_changed(now);
-                }
-            }
-        }
-    }
-
-    fn missing_grant(&self) -> Option<String> {
-        let package = self.package.as_ref()?;
-        grants::missing(&package.manifest, &self.entry.grants)
-    }
-
-    fn take_load(&mut self, generation: Generation, outcome: LoadOutcome, now: Instant) {
-        self.loading.remove(&generation);
-        let is_awaited = self.machine.candidate() == Some(generation);
-        if is_awaited && self.machine.active().is_none() && outcome.package.is_some() {
-            self.package.clone_from(&outcome.package);
-        }
-        match outcome.loaded {
-            Ok((plugin, traits)) => self.take_plugin(generation, plugin, outcome.package, traits, now),
-            Err(failure) => self.machine.handle_load_failed(generation, failure, now),
-        }
-    }
-
-    fn take_plugin(
-        &mut self,
-        generation: Generation,
-        plugin: Plugin,
-        package: Option<Arc<Package>>,
-        traits: Traits,
-        now: Instant,
-    ) {
-        let manifest = plugin.manifest();
-        if let Some(missing) = grants::missing(manifest, &self.entry.grants) {
-            // The config changed while it was loaded.
-            let failure = LoadFailure {
-                reason: missing,
-                lasting: true,
-            };
-            plugin.stop();
-            self.machine.handle_load_failed(generation, failure, now);
-            return;
-        }
-        plugin.set_grants(self.entry.grants.clone());
-        plugin.set_settings(sources::settings(plugin.manifest(), &self.entry));
-        let loaded = Loaded {
-            slot: Slot::new(plugin, generation),
-            package,
-            is_replaced: false,
-            inherited: Vec::new(),
-            over: CancellationToken::new(),
-        };
-        self.loaded.insert(generation, loaded);
-        // One that nobody waits for is cancelled by the machine's answer to this.
-        self.machine.handle_loaded(generation, traits, now);
-    }
-
-    fn view(&self, name: &PluginName, splices: &Splices) -> PluginView {
-        let machine = &self.machine;
-        let active = machine
-            .active()
-            .and_then(|generation| self.loaded.get(&generation));
-        PluginView {
-            name: name.clone(),
-            stage: machine.stage(),
-            is_changing: machine.candidate().is_some(),
-            is_wanted: machine.is_wanted(),
-            is_denied: machine.failure().is_some() && self.missing_grant().is_some(),
-            since: machine.since(),
-            failure: machine.failure().map(str::to_owned),
-            swap_failure: machine
-                .swap_failure()
-                .map(|(generation, reason)| (generation, reason.to_owned())),
-            last_error: machine.last_error().map(str::to_owned),
-            restarts: machine.restarts(),
-            entry: self.entry.clone(),
-            package: self.package.clone(),
-            active: active.map(|loaded| loaded.slot.clone()),
-            slots: self.loaded.values().map(|loaded| loaded.slot.clone()).collect(),
-            past: self.past.clone(),
-            splices: splices.clone(),
-        }
-    }
-}
-
 /// The protocols that a plugin serves besides services: what its manifest names and its grants cover. A pattern stands
 /// for services, which have routes of their own.
 fn protocols(plugin: &Plugin) -> Vec<String> {
@@ -810,125 +651,4 @@ fn random_seed() -> u64 {
     // Without randomness the restarts of one machine's plugins are in step; nothing else depends on it.
     let _ = getrandom::fill(&mut bytes);
     u64::from_le_bytes(bytes)
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-}
-
-impl Level {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
-
-/// An event in words, for the log, and in fields, for the audit log.
-struct Told {
-    level: Level,
-    word: &'static str,
-    text: String,
-    detail: serde_json::Value,
-}
-
-impl Told {
-    fn new(level: Level, word: &'static str, text: impl Into<String>, detail: serde_json::Value) -> Self {
-        Self {
-            level,
-            word,
-            text: text.into(),
-            detail,
-        }
-    }
-
-    fn of(event: &Event) -> Self {
-        use serde_json::{Value::Null, json};
-        match event {
-            Event::Enabled => Self::new(Level::Info, "enabled", "enabled", Null),
-            Event::Disabled => Self::new(Level::Info, "disabled", "disabled: no new streams", Null),
-            Event::Removed => Self::new(Level::Info, "removed", "removed", Null),
-            Event::Stopped => Self::new(Level::Info, "stopped", "stopped", Null),
-            Event::Activated { generation, replaced } => Self::new(
-                Level::Info,
-                "activated",
-                match replaced {
-                    Some(_) => "a new generation is active, the one before drains",
-                    None => "active",
-                },
-                json!({ "generation": generation.to_string(), "replaced": replaced.map(|one| one.to_string()) }),
-            ),
-            Event::SwapFailed { generation, reason } => Self::new(
-                Level::Error,
-                "swap-failed",
-                format!("the new generation does not run, the one before goes on: {reason}"),
-                json!({ "generation": generation.to_string(), "reason": reason }),
-            ),
-            Event::Failed { reason, retry_in } => Self::new(
-                Level::Error,
-                "failed",
-                format!("the plugin does not run, the others do: {reason}"),
-                json!({ "reason": reason, "retry_s": retry_in.map(|time| time.as_secs()) }),
-            ),
-            Event::Trapped { generation, reason } => Self::new(
-                Level::Debug,
-                "trap",
-                format!("an instance trapped: {reason}"),
-                json!({ "generation": generation.to_string(), "reason": reason }),
-            ),
-            Event::DrainOver { generation } => Self::new(
-                Level::Warn,
-                "drain-over",
-                "what still ran at the end of the drain time was cancelled",
-                json!({ "generation": generation.to_string() }),
-            ),
-            service => Self::of_service(service),
-        }
-    }
-
-    fn of_service(event: &Event) -> Self {
-        use serde_json::{Value::Null, json};
-        match event {
-            Event::ServiceFailed {
-                reason, restart_in, ..
-            } => Self::new(
-                Level::Warn,
-                "service-failed",
-                format!("the service failed and is started again in {restart_in:.1?}: {reason}"),
-                json!({ "reason": reason, "restart_s": restart_in.as_secs_f64() }),
-            ),
-            Event::ServiceRestarted { .. } => {
-                Self::new(Level::Info, "restarted", "the service was started again", Null)
-            }
-            Event::ServiceReturned { .. } => Self::new(
-                Level::Info,
-                "service-returned",
-                "the service has nothing more to do",
-                Null,
-            ),
-            Event::CircuitOpened { reason, retry_in } => Self::new(
-                Level::Error,
-                "circuit-opened",
-                format!("the service failed too often and the plugin is off for {retry_in:?}: {reason}"),
-                json!({ "reason": reason, "retry_s": retry_in.as_secs() }),
-            ),
-            Event::CircuitTrial => Self::new(
-                Level::Info,
-                "circuit-trial",
-                "the plugin is tried once more",
-                Null,
-            ),
-            Event::CircuitClosed => {
-                Self::new(Level::Info, "circuit-closed", "the plugin runs well again", Null)
-            }
-            other => Self::new(Level::Debug, "other", format!("{other:?}"), Null),
-        }
-    }
 }

@@ -86,6 +86,9 @@ fn package(name: &str) -> Arc<Package> {
     if name == "needy" {
         text = text.replacen("optional = true", "optional = false", 1);
     }
+    if name == "picky" {
+        text.push_str("[settings.behaviour]\ntype = \"string\"\ndescription = \"What it does.\"\n");
+    }
     Arc::new(Package::new(Manifest::parse(&text).unwrap(), guest.wasm.into()))
 }
 
@@ -585,6 +588,29 @@ async fn a_service_that_fails_is_started_again_until_the_circuit_opens_and_the_o
     within(bench.supervisor.settled(&name("hostile"))).await.unwrap();
     within(bench.started.recv()).await.unwrap();
     assert_eq!(bench.stage("hostile"), Stage::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_do_not_fit_are_told_and_the_one_that_runs_goes_on() {
+    let mut bench = Bench::new(Policy::default());
+    bench.config.plugins.insert(name("picky"), entry());
+    bench.apply().await;
+    bench.entry("picky").settings = serde_json::json!({ "behaviour": 5 }).as_object().unwrap().clone();
+    bench.apply().await;
+    within(
+        bench
+            .supervisor
+            .wait(&name("picky"), |view| view.swap_failure.is_some()),
+    )
+    .await
+    .unwrap();
+    let reason = bench.supervisor.views()[&name("picky")]
+        .swap_failure
+        .clone()
+        .unwrap()
+        .1;
+    assert!(reason.contains("behaviour"), "{reason}");
+    assert_eq!(bench.stage("picky"), Stage::Active);
 }
 
 #[tokio::test(flavor = "multi_thread")]
