@@ -15,12 +15,17 @@ mod streams;
 mod tcp;
 mod udp;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use wasmtime::component::Accessor;
 
-use crate::{access::Reach, error::HostError, state::Capabilities};
+use crate::{access::Reach, error::HostError, sockets::Sockets, state::Capabilities};
+
+/// What makes sockets for this plugin.
+fn sockets<T: Send + 'static>(accessor: &Accessor<T, Capabilities>) -> Arc<dyn Sockets> {
+    accessor.with(|mut access| access.get().plugin.sockets.clone())
+}
 
 /// Asks for the grant of `host:port`, looks it up, and asks again whether it may lead to what was found.
 async fn looked_up<T: Send + 'static>(

@@ -3,13 +3,14 @@
 use std::{
     collections::{HashSet, VecDeque},
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
 };
 
-use tokio::net::UdpSocket;
-
-use crate::error::HostError;
+use crate::{
+    error::HostError,
+    sockets::{DatagramSocket, Sockets},
+};
 
 /// The largest payload of a datagram over IPv4.
 pub(crate) const MAX_DATAGRAM_BYTES: usize = 65_507;
@@ -22,7 +23,7 @@ const MAX_KNOWN: usize = 1024;
 
 /// A bound or connected socket.
 pub(crate) struct Socket {
-    socket: UdpSocket,
+    socket: Box<dyn DatagramSocket>,
     pub(crate) address: SocketAddr,
     /// The only address that it talks to, if there is one.
     target: Option<SocketAddr>,
@@ -38,30 +39,29 @@ pub(crate) struct Datagram {
 
 impl Socket {
     /// Binds to the first of these addresses that can be had.
-    pub(crate) async fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
-        let socket = UdpSocket::bind(addresses).await?;
-        Self::new(socket, None)
+    pub(crate) async fn bind(sockets: &dyn Sockets, addresses: Vec<SocketAddr>) -> io::Result<Self> {
+        Ok(Self::new(sockets.bind(addresses).await?, None))
     }
 
     /// Makes a socket for the first of these addresses that there is a way to. Nothing is sent.
-    pub(crate) async fn connect(addresses: &[SocketAddr]) -> io::Result<Self> {
+    pub(crate) async fn connect(sockets: &dyn Sockets, addresses: Vec<SocketAddr>) -> io::Result<Self> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for target in addresses {
-            match connected(*target).await {
-                Ok(socket) => return Self::new(socket, Some(*target)),
+            match sockets.associate(target).await {
+                Ok(socket) => return Ok(Self::new(socket, Some(target))),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn new(socket: UdpSocket, target: Option<SocketAddr>) -> io::Result<Self> {
-        Ok(Self {
-            address: socket.local_addr()?,
+    fn new(socket: Box<dyn DatagramSocket>, target: Option<SocketAddr>) -> Self {
+        Self {
+            address: socket.local_address(),
             socket,
             target,
             known: Mutex::default(),
-        })
+        }
     }
 
     /// Tells where a datagram would go. `granted` is asked for an address that has sent nothing yet.
@@ -94,11 +94,8 @@ impl Socket {
     /// Sends one datagram.
     pub(crate) async fn send(&self, data: &[u8], destination: SocketAddr) -> Result<(), HostError> {
         check_length(data)?;
-        let sent = match self.target {
-            Some(_) => self.socket.send(data).await,
-            None => self.socket.send_to(data, destination).await,
-        };
-        sent.map(drop).map_err(|error| failure(destination, &error))
+        let sent = self.socket.send(data, destination).await;
+        sent.map_err(|error| failure(destination, &error))
     }
 
     /// Waits for one datagram at least and takes what else is there.
@@ -114,8 +111,8 @@ impl Socket {
         let mut bytes = 0;
         while received.len() < max && bytes < MAX_RECEIVED_BYTES {
             let next = match received.is_empty() {
-                true => self.socket.recv_from(&mut buffer).await,
-                false => self.socket.try_recv_from(&mut buffer),
+                true => self.socket.receive(&mut buffer).await,
+                false => self.socket.try_receive(&mut buffer),
             };
             match next {
                 Ok((count, remote)) => {
@@ -134,16 +131,6 @@ impl Socket {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
-    let any = match target {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(target).await?;
-    Ok(socket)
 }
 
 fn failure(address: SocketAddr, error: &io::Error) -> HostError {

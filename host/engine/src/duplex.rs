@@ -83,6 +83,12 @@ impl Duplex {
         )
     }
 
+    /// Wraps a connection to nobody that the host knows: what a socket that is not the system's makes. A reset drops both
+    /// halves without a shutdown, as for [`Duplex::peer`].
+    pub fn plain(reader: BoxRead, writer: BoxWrite) -> Self {
+        Self::of(reader, writer, Shared::new(None, None, Weak::new()))
+    }
+
     /// Wraps a substream to a peer. A reset drops both halves without a shutdown; where that is not what
     /// resets the substream, add [`Duplex::on_reset`].
     pub fn peer(reader: BoxRead, writer: BoxWrite, peer: PeerRef, path: PathRef) -> Self {

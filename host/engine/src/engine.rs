@@ -28,6 +28,8 @@ use crate::{
     },
     budget::Bucket,
     cache::Cache,
+    call::CallObserver,
+    clock::{Clocks, GuestClock},
     directories,
     error::{EngineError, LoadError},
     guest_log::{GuestLog, LogLine},
@@ -36,6 +38,7 @@ use crate::{
     lookup::AddressLookup,
     plugin::{Plugin, PluginSpec, is_json_object},
     preflight::{self, CONTRACT_VERSION, SERVED_VERSIONS},
+    sockets::{Sockets, SystemSockets},
     splice::Patience,
     state::{Capabilities, Inner, InstanceState, MAX_SENDING, MAX_WRITES},
     stats::Counters,
@@ -75,6 +78,12 @@ pub struct EngineConfig {
     pub forbidden_paths: Vec<PathBuf>,
     /// How host names become addresses.
     pub lookup: AddressLookup,
+    /// Where sockets come from. The system.
+    pub sockets: Arc<dyn Sockets>,
+    /// What guests see as the time. The system's clocks.
+    pub clock: GuestClock,
+    /// Who sees every call that plugins make of the host. Nobody.
+    pub observer: Option<Arc<dyn CallObserver>>,
     /// Where what an operator may want to read afterwards is told. What does not fit is dropped and counted.
     pub audit: Option<mpsc::Sender<AuditEvent>>,
 }
@@ -90,6 +99,9 @@ impl Default for EngineConfig {
             data_dir: None,
             forbidden_paths: Vec::new(),
             lookup: AddressLookup::system(),
+            sockets: Arc::new(SystemSockets),
+            clock: GuestClock::default(),
+            observer: None,
             audit: None,
         }
     }
@@ -109,6 +121,9 @@ struct EngineInner {
     tasks: TaskTracker,
     ticker: Arc<Ticker>,
     lookup: AddressLookup,
+    sockets: Arc<dyn Sockets>,
+    clocks: Clocks,
+    observer: Option<Arc<dyn CallObserver>>,
     stores: Arc<Stores>,
     forbidden: Arc<[PathBuf]>,
     audit: Option<mpsc::Sender<AuditEvent>>,
@@ -137,6 +152,9 @@ impl Engine {
         Ok(Self(Arc::new(EngineInner {
             cache: config.cache_dir.map(Cache::new),
             lookup: config.lookup,
+            sockets: config.sockets,
+            clocks: Clocks::new(config.clock),
+            observer: config.observer,
             stores: Stores::new(config.data_dir.clone()),
             forbidden: config
                 .forbidden_paths
@@ -209,6 +227,9 @@ impl Engine {
             ticker: self.0.ticker.clone(),
             peer_pace: Mutex::default(),
             lookup: self.0.lookup.clone(),
+            sockets: self.0.sockets.clone(),
+            clocks: self.0.clocks,
+            observer: self.0.observer.clone(),
             stores: self.0.stores.clone(),
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
             sending: Arc::new(Semaphore::new(MAX_SENDING)),

@@ -96,7 +96,7 @@ impl GuestLog {
 
     /// Writes a line, unless the plugin has written too many.
     pub(crate) fn write(&self, level: LogLevel, text: &str) {
-        let Some(dropped) = self.lock().admit(Instant::now()) else {
+        let Some(dropped) = self.lock().admit(crate::clock::now()) else {
             if self.counters.log_lines_dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                 self.counters.auditor.limit("log_lines");
             }

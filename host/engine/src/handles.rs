@@ -1,17 +1,15 @@
 //! What a plugin holds in its table: a duplex, a listener, a socket. The generated bindings know these types.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex, broadcast},
-};
+use tokio::sync::{Mutex, broadcast};
 
 use crate::{
     datagram::Socket,
     duplex::{Duplex, ReadHalf, Shared, WriteHalf},
     ending::Ending,
     event::PeerEvent,
+    sockets::StreamListener,
 };
 
 /// A duplex in a plugin's table. What the plugin never took out of it goes to the instance's ending.
@@ -50,10 +48,7 @@ impl Drop for DuplexHandle {
     unreachable_pub,
     reason = "the generated bindings re-export it, in a private module"
 )]
-pub struct ListenerHandle {
-    pub(crate) listener: Arc<TcpListener>,
-    pub(crate) address: SocketAddr,
-}
+pub struct ListenerHandle(pub(crate) Arc<dyn StreamListener>);
 
 /// A subscription to what happens to peers, in a plugin's table.
 #[allow(

@@ -26,6 +26,8 @@ use crate::{
         peerup::plugin::types,
     },
     budget::Bucket,
+    call::CallObserver,
+    clock::Clocks,
     directories,
     duplex::Duplex,
     ending::Ending,
@@ -37,6 +39,7 @@ use crate::{
     limits::{CpuMeter, Limits, MemoryLimit},
     lookup::AddressLookup,
     pace::Pace,
+    sockets::Sockets,
     stats::Counters,
     store_file::{StoreFile, Stores},
     ticker::Ticker,
@@ -80,6 +83,10 @@ pub(crate) struct Inner {
     pub(crate) datagrams: Mutex<Bucket>,
     pub(crate) cpu: Arc<CpuMeter>,
     pub(crate) lookup: AddressLookup,
+    pub(crate) sockets: Arc<dyn Sockets>,
+    pub(crate) clocks: Clocks,
+    /// Who watches its calls.
+    pub(crate) observer: Option<Arc<dyn CallObserver>>,
     pub(crate) stores: Arc<Stores>,
     /// Changes of the store that may be under way at once.
     pub(crate) writes: Arc<Semaphore>,
@@ -212,6 +219,7 @@ fn wasi(plugin: &Inner, access: &Access) -> Result<WasiCtx, String> {
     let mut wasi = WasiCtx::builder();
     wasi.stdout(LineWriter::new(plugin.log.clone(), LogLevel::Info))
         .stderr(LineWriter::new(plugin.log.clone(), LogLevel::Warn));
+    plugin.clocks.give(&mut wasi);
     let grants = access.now();
     if !grants.directories.is_empty() {
         directories::open(&grants, &plugin.forbidden, &mut wasi)?;

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use peerup_model::PluginName;
@@ -154,7 +154,7 @@ impl Counters {
         let wait = bucket
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(Instant::now(), bytes as f64);
+            .take(crate::clock::now(), bytes as f64);
         if wait.is_some() {
             self.auditor.limit("bandwidth");
         }

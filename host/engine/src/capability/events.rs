@@ -13,6 +13,7 @@ use wasmtime::component::{Accessor, Resource};
 
 use crate::{
     bindings::peerup::plugin::{events, types},
+    call::observed,
     error::HostError,
     event::{PeerEvent, PeerEventKind},
     handles::SubscriptionHandle,
@@ -26,16 +27,15 @@ impl<T: Send + 'static> events::HostWithStore<T> for Capabilities {
     async fn subscribe(
         accessor: &Accessor<T, Self>,
     ) -> wasmtime::Result<Result<Resource<SubscriptionHandle>, types::Error>> {
-        let subscribed = accessor.with(|mut access| {
-            let state = access.get();
+        let subscribe = |state: &mut InstanceState| {
             state.access.subscribe()?;
             let events = state.plugin.host.subscribe()?;
             let handle = SubscriptionHandle {
                 events: Arc::new(Mutex::new(events)),
             };
             state.give(handle)
-        });
-        Ok(subscribed.map_err(types::Error::from))
+        };
+        Ok(accessor.with(|mut access| access.get().decided("events.subscribe", String::new, subscribe)))
     }
 }
 
@@ -55,7 +55,8 @@ impl<T: Send + 'static> events::HostSubscriptionWithStore<T> for Capabilities {
             let held = access.get().table.get(&subscription)?;
             wasmtime::error::Ok(held.events.clone())
         })?;
-        Ok(next(&mut *events.lock().await).await.map_err(types::Error::from))
+        let waited = async { next(&mut *events.lock().await).await };
+        Ok(observed(accessor, "events.next", String::new, waited).await)
     }
 }
 

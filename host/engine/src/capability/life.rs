@@ -13,6 +13,7 @@ impl<T: Send + 'static> life::HostWithStore<T> for Capabilities {
     async fn stopping(accessor: &Accessor<T, Self>) -> wasmtime::Result<()> {
         let stopping = accessor.with(|mut access| access.get().stopping.clone());
         stopping.cancelled().await;
+        accessor.with(|mut access| access.get().told("life.stopping", String::new));
         Ok(())
     }
 
@@ -22,7 +23,11 @@ impl<T: Send + 'static> life::HostWithStore<T> for Capabilities {
         if seen.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-        accessor.with(|mut access| access.get().settings_seen = seen);
+        accessor.with(|mut access| {
+            let state = access.get();
+            state.settings_seen = seen;
+            state.told("life.settings-changed", String::new);
+        });
         Ok(())
     }
 }

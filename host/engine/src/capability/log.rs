@@ -29,6 +29,7 @@ impl log::Host for InstanceState {
             }
             write!(line, " {key}={value:?}")?;
         }
+        self.told("log.emit", || line.clone());
         self.plugin.log.write(level, &line);
         Ok(())
     }

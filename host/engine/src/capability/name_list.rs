@@ -14,28 +14,25 @@ impl<T: Send + 'static> name_list::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         name: String,
     ) -> wasmtime::Result<Result<Option<String>, types::Error>> {
-        let found = accessor.with(|mut access| {
-            let state = access.get();
+        let find = |state: &mut InstanceState| {
             state.access.find_name(&name)?;
             state.plugin.host.find_name(&name)
-        });
-        Ok(found
-            .map(|peer| peer.map(|peer| peer.to_string()))
-            .map_err(types::Error::from))
+        };
+        let found = accessor.with(|mut access| access.get().decided("name-list.find", || name.clone(), find));
+        Ok(found.map(|peer| peer.map(|peer| peer.to_string())))
     }
 
     async fn entries(
         accessor: &Accessor<T, Self>,
     ) -> wasmtime::Result<Result<Vec<(String, String)>, types::Error>> {
-        let listed = accessor.with(|mut access| {
-            let state = access.get();
+        let list = |state: &mut InstanceState| {
             state.access.list_names()?;
             state.plugin.host.names()
-        });
-        let told = listed.map(|names| {
+        };
+        let listed = accessor.with(|mut access| access.get().decided("name-list.entries", String::new, list));
+        Ok(listed.map(|names| {
             let names = names.into_iter();
             names.map(|(name, peer)| (name, peer.to_string())).collect()
-        });
-        Ok(told.map_err(types::Error::from))
+        }))
     }
 }

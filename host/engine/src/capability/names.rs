@@ -4,6 +4,7 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{names, types},
+    call::observed,
     error::HostError,
     state::{Capabilities, InstanceState},
 };
@@ -15,22 +16,19 @@ impl<T: Send + 'static> names::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         name: String,
     ) -> wasmtime::Result<Result<names::Answer, types::Error>> {
-        let checked: Result<_, HostError> = accessor.with(|mut access| {
-            let state = access.get();
-            state.access.resolve(&name)?;
-            state.access.names_peer(&name)?;
-            Ok(state.plugin.clone())
-        });
-        let plugin = match checked {
-            Ok(plugin) => plugin,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        let answer = plugin.host.resolve(&name).await;
-        Ok(answer
-            .map(|(peer, source)| names::Answer {
+        let resolved = async {
+            let plugin = accessor.with(|mut access| {
+                let state = access.get();
+                state.access.resolve(&name)?;
+                state.access.names_peer(&name)?;
+                Ok::<_, HostError>(state.plugin.clone())
+            })?;
+            let (peer, source) = plugin.host.resolve(&name).await?;
+            Ok(names::Answer {
                 peer: peer.to_string(),
                 source,
             })
-            .map_err(types::Error::from))
+        };
+        Ok(observed(accessor, "names.resolve", || name.clone(), resolved).await)
     }
 }

@@ -4,6 +4,7 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{output, types},
+    call::observed,
     error::HostError,
     event::CommandEvent,
     state::{Capabilities, InstanceState, MAX_SENDING},
@@ -19,18 +20,18 @@ impl<T: Send + 'static> output::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         event: output::Event,
     ) -> wasmtime::Result<Result<(), types::Error>> {
-        let (sender, sending) = accessor.with(|mut access| {
-            let state = access.get();
-            (state.output.clone(), state.plugin.sending.clone())
-        });
-        // Each that waits for a slow caller holds its text in the host's memory.
-        let Ok(_place) = sending.try_acquire_owned() else {
-            let error = HostError::Limit(format!("{MAX_SENDING} events are on their way already"));
-            return Ok(Err(error.into()));
+        let emitted = async {
+            let (sender, sending) = accessor.with(|mut access| {
+                let state = access.get();
+                (state.output.clone(), state.plugin.sending.clone())
+            });
+            // Each that waits for a slow caller holds its text in the host's memory.
+            let place = sending.try_acquire_owned();
+            let _place = place
+                .map_err(|_| HostError::Limit(format!("{MAX_SENDING} events are on their way already")))?;
+            emit(sender, &event.text, &event.json).await
         };
-        Ok(emit(sender, &event.text, &event.json)
-            .await
-            .map_err(types::Error::from))
+        Ok(observed(accessor, "output.emit", || event.text.clone(), emitted).await)
     }
 }
 

@@ -1,15 +1,14 @@
 //! Peers and the ways to them, at a pace that spares the host.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Instant,
-};
+use std::sync::{Arc, PoisonError};
 
 use wasmtime::component::Accessor;
 
 use crate::{
     access::Access,
     bindings::peerup::plugin::{peers, types},
+    call::observed,
+    clock,
     error::HostError,
     records::details_record,
     state::{Capabilities, Inner, InstanceState},
@@ -25,40 +24,29 @@ impl<T: Send + 'static> peers::HostWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         peer: String,
     ) -> wasmtime::Result<Result<peers::Details, types::Error>> {
-        let (plugin, addresses) = match checked(accessor, |access| {
-            access.describe_peer(&peer)?;
-            access.names_peer(&peer)
-        }) {
-            Ok(checked) => checked,
-            Err(error) => return Ok(Err(error.into())),
-        };
         let described = async {
+            let (plugin, addresses) = checked(accessor, |access| {
+                access.describe_peer(&peer)?;
+                access.names_peer(&peer)
+            })?;
             turn(&plugin).await?;
-            plugin.host.describe(&peer).await
+            let details = plugin.host.describe(&peer).await?;
+            Ok(details_record(&details, addresses))
         };
-        let described = described.await;
-        Ok(described
-            .map(|details| details_record(&details, addresses))
-            .map_err(types::Error::from))
+        Ok(observed(accessor, "peers.describe", || peer.clone(), described).await)
     }
 
     async fn connected(
         accessor: &Accessor<T, Self>,
     ) -> wasmtime::Result<Result<Vec<peers::Details>, types::Error>> {
-        let (plugin, addresses) = match checked(accessor, Access::list_peers) {
-            Ok(checked) => checked,
-            Err(error) => return Ok(Err(error.into())),
-        };
         let listed = async {
+            let (plugin, addresses) = checked(accessor, Access::list_peers)?;
             turn(&plugin).await?;
-            plugin.host.connected().await
-        };
-        let listed = listed.await;
-        let told = listed.map(|all| {
+            let all = plugin.host.connected().await?;
             let first = all.iter().take(MAX_PEERS);
-            first.map(|details| details_record(details, addresses)).collect()
-        });
-        Ok(told.map_err(types::Error::from))
+            Ok(first.map(|details| details_record(details, addresses)).collect())
+        };
+        Ok(observed(accessor, "peers.connected", String::new, listed).await)
     }
 }
 
@@ -80,7 +68,7 @@ async fn turn(plugin: &Inner) -> Result<(), HostError> {
         .peer_pace
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .take(Instant::now());
+        .take(clock::now());
     let wait = wait.ok_or_else(|| {
         let name = &plugin.manifest.name;
         HostError::Limit(format!(

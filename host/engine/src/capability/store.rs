@@ -6,6 +6,7 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{store, types},
+    call::observed,
     error::HostError,
     state::{Capabilities, InstanceState, MAX_WRITES},
     store_file::{Change, StoreFile},
@@ -20,21 +21,22 @@ impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, types::Error>> {
         let value = async {
             let (file, _) = opened(accessor, "get").await?;
-            file.get(key).await
+            file.get(key.clone()).await
         };
-        Ok(value.await.map_err(types::Error::from))
+        Ok(observed(accessor, "store.get", || key.clone(), value).await)
     }
 
     async fn apply(
         accessor: &Accessor<T, Self>,
         changes: Vec<Change>,
     ) -> wasmtime::Result<Result<(), types::Error>> {
+        let changed = keys_of(&changes);
         let applied = async {
             let _turn = turn(accessor)?;
             let (file, limit) = opened(accessor, "apply").await?;
             noted(accessor, file.apply(None, changes, limit).await).map(drop)
         };
-        Ok(applied.await.map_err(types::Error::from))
+        Ok(observed(accessor, "store.apply", || changed, applied).await)
     }
 
     async fn apply_if(
@@ -46,9 +48,10 @@ impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
         let applied = async {
             let _turn = turn(accessor)?;
             let (file, limit) = opened(accessor, "apply-if").await?;
-            noted(accessor, file.apply(Some((key, expected)), changes, limit).await)
+            let condition = Some((key.clone(), expected));
+            noted(accessor, file.apply(condition, changes, limit).await)
         };
-        Ok(applied.await.map_err(types::Error::from))
+        Ok(observed(accessor, "store.apply-if", || key.clone(), applied).await)
     }
 
     async fn keys(
@@ -59,10 +62,20 @@ impl<T: Send + 'static> store::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Vec<String>, types::Error>> {
         let keys = async {
             let (file, _) = opened(accessor, "keys").await?;
-            file.keys(prefix, after, limit).await
+            file.keys(prefix.clone(), after, limit).await
         };
-        Ok(keys.await.map_err(types::Error::from))
+        Ok(observed(accessor, "store.keys", || prefix.clone(), keys).await)
     }
+}
+
+/// The keys that are changed, for whoever watches; the first few of many.
+fn keys_of(changes: &[Change]) -> String {
+    const SHOWN: usize = 4;
+    let mut keys: Vec<&str> = changes.iter().take(SHOWN).map(|(key, _)| key.as_str()).collect();
+    if changes.len() > SHOWN {
+        keys.push("...");
+    }
+    keys.join(" ")
 }
 
 /// A place among the changes of this plugin that are under way. Each holds up to 4 MiB of the host's memory.

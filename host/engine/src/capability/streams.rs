@@ -8,6 +8,7 @@ use wasmtime::{
 
 use crate::{
     bindings::peerup::plugin::{streams, types},
+    call::observed,
     capability::pump::{Consumer, Producer},
     error::HostError,
     handles::DuplexHandle,
@@ -50,32 +51,30 @@ impl<T: Send + 'static> streams::HostWithStore<T> for Capabilities {
         protocol: String,
         policy: streams::PathPolicy,
     ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
-        let checked = accessor.with(|mut access| {
-            let state = access.get();
-            let checked = state.access.protocol("opening", &protocol);
-            let checked = checked.and_then(|()| state.access.names_peer(&peer));
-            checked.map(|()| state.plugin.clone())
-        });
-        let plugin = match checked {
-            Ok(plugin) => plugin,
-            Err(error) => return Ok(Err(error.into())),
-        };
         let policy = match policy {
             streams::PathPolicy::PreferDirect => PathPolicy::PreferDirect,
             streams::PathPolicy::DirectOnly => PathPolicy::DirectOnly,
             streams::PathPolicy::RelayOnly => PathPolicy::RelayOnly,
         };
-        let opened = plugin
-            .host
-            .open(&plugin.manifest.name, &peer, &protocol, policy)
-            .await;
-        let held = accessor.with(|mut access| opened.and_then(|duplex| access.get().hold(duplex)));
-        Ok(held.map_err(types::Error::from))
+        let opened = async {
+            let plugin = accessor.with(|mut access| {
+                let state = access.get();
+                state.access.protocol("opening", &protocol)?;
+                state.access.names_peer(&peer)?;
+                Ok::<_, HostError>(state.plugin.clone())
+            })?;
+            let name = &plugin.manifest.name;
+            let duplex = plugin.host.open(name, &peer, &protocol, policy).await?;
+            accessor.with(|mut access| access.get().hold(duplex))
+        };
+        let on = || format!("{peer} {protocol}");
+        Ok(observed(accessor, "streams.open", on, opened).await)
     }
 }
 
 impl streams::HostDuplex for InstanceState {
     fn reset(&mut self, duplex: Resource<DuplexHandle>) -> wasmtime::Result<()> {
+        self.told("streams.reset", String::new);
         let handle = self.table.get_mut(&duplex)?;
         handle.shared.reset();
         // Only the drop of both halves lets the reset go out.
@@ -104,6 +103,7 @@ impl<T: Send + 'static> streams::HostDuplexWithStore<T> for Capabilities {
         duplex: Resource<DuplexHandle>,
     ) -> wasmtime::Result<(StreamReader<u8>, Ended)> {
         let state = access.get();
+        state.told("streams.receive", String::new);
         let counters = state.owner.counters.clone();
         let activity = state.ending.activity();
         let Some(reader) = state.table.get_mut(&duplex)?.reader.take() else {
@@ -126,6 +126,7 @@ impl<T: Send + 'static> streams::HostDuplexWithStore<T> for Capabilities {
         mut data: StreamReader<u8>,
     ) -> wasmtime::Result<Ended> {
         let state = access.get();
+        state.told("streams.send", String::new);
         let (owner, ending) = (state.owner.clone(), state.ending.clone());
         let activity = ending.activity();
         let splices = state.plugin.splices.clone();

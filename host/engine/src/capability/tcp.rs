@@ -2,27 +2,22 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    select,
-    time::{sleep, timeout},
-};
+use tokio::time::timeout;
 use wasmtime::component::{Accessor, Resource};
 
 use crate::{
     access::Reach,
     bindings::peerup::plugin::{tcp, types},
+    call::observed,
     duplex::Duplex,
     error::HostError,
     handles::{DuplexHandle, ListenerHandle},
+    sockets::{Sockets, StreamListener},
     state::{Capabilities, InstanceState},
 };
 
 /// How long looking a name up may take, and connecting after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one address has before the next is tried beside it (RFC 8305, section 5).
-const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 impl tcp::Host for InstanceState {}
 
@@ -33,12 +28,10 @@ impl<T: Send + 'static> tcp::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
         let connected = async {
             let addresses = super::looked_up(accessor, Reach::TcpConnect, &target, CONNECT_TIMEOUT).await?;
-            connect(&target, addresses).await
+            let stream = connect(&*super::sockets(accessor), &target, addresses).await?;
+            accessor.with(|mut access| access.get().hold(stream))
         };
-        let connected = connected.await;
-        let held =
-            accessor.with(|mut access| connected.and_then(|stream| access.get().hold(Duplex::tcp(stream))));
-        Ok(held.map_err(types::Error::from))
+        Ok(observed(accessor, "tcp.connect", || target.clone(), connected).await)
     }
 
     async fn listen(
@@ -47,17 +40,16 @@ impl<T: Send + 'static> tcp::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Resource<ListenerHandle>, types::Error>> {
         let bound = async {
             let addresses = super::looked_up(accessor, Reach::TcpListen, &address, CONNECT_TIMEOUT).await?;
-            listen(&address, &addresses).await
+            let listener = listen(&*super::sockets(accessor), &address, addresses).await?;
+            accessor.with(|mut access| access.get().give(listener))
         };
-        let bound = bound.await;
-        let held = accessor.with(|mut access| access.get().give(bound?));
-        Ok(held.map_err(types::Error::from))
+        Ok(observed(accessor, "tcp.listen", || address.clone(), bound).await)
     }
 }
 
 impl tcp::HostListener for InstanceState {
     fn local_address(&mut self, listener: Resource<ListenerHandle>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&listener)?.address.to_string())
+        Ok(self.table.get(&listener)?.0.local_address().to_string())
     }
 
     fn drop(&mut self, listener: Resource<ListenerHandle>) -> wasmtime::Result<()> {
@@ -72,48 +64,28 @@ impl<T: Send + 'static> tcp::HostListenerWithStore<T> for Capabilities {
         listener: Resource<ListenerHandle>,
     ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
         let handle = accessor.with(|mut access| {
-            access
-                .get()
-                .table
-                .get(&listener)
-                .map(|held| held.listener.clone())
+            let held = access.get().table.get(&listener)?;
+            wasmtime::error::Ok(held.0.clone())
         })?;
-        let accepted = accept(&handle).await;
-        let held =
-            accessor.with(|mut access| accepted.and_then(|stream| access.get().hold(Duplex::tcp(stream))));
-        Ok(held.map_err(types::Error::from))
+        let accepted = async {
+            let stream = accept(&*handle).await?;
+            accessor.with(|mut access| access.get().hold(stream))
+        };
+        let on = || handle.local_address().to_string();
+        Ok(observed(accessor, "tcp.accept", on, accepted).await)
     }
 }
 
-async fn connect(target: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, HostError> {
-    match timeout(CONNECT_TIMEOUT, race(addresses)).await {
+async fn connect(
+    sockets: &dyn Sockets,
+    target: &str,
+    addresses: Vec<SocketAddr>,
+) -> Result<Duplex, HostError> {
+    match timeout(CONNECT_TIMEOUT, sockets.connect(addresses)).await {
         Ok(raced) => raced.map_err(|error| connect_error(target, &error)),
         Err(_) => Err(HostError::TimedOut(format!(
             "{target} did not answer within {CONNECT_TIMEOUT:?}"
         ))),
-    }
-}
-
-/// Connects to the first address that answers; the next is tried once the one before has failed or is slow.
-async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut waiting = addresses.into_iter();
-    let mut running = FuturesUnordered::new();
-    running.extend(waiting.next().map(TcpStream::connect));
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    loop {
-        let more = waiting.len() > 0;
-        select! {
-            biased;
-            answered = running.next() => match answered {
-                Some(Ok(stream)) => return Ok(stream),
-                Some(Err(error)) => {
-                    last = error;
-                    running.extend(waiting.next().map(TcpStream::connect));
-                }
-                None => return Err(last),
-            },
-            () = sleep(NEXT_ADDRESS_AFTER), if more => running.extend(waiting.next().map(TcpStream::connect)),
-        }
     }
 }
 
@@ -127,17 +99,13 @@ fn connect_error(target: &str, error: &io::Error) -> HostError {
     }
 }
 
-async fn listen(address: &str, addresses: &[SocketAddr]) -> Result<ListenerHandle, HostError> {
-    let bound = async {
-        let listener = TcpListener::bind(addresses).await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    match bound.await {
-        Ok((listener, address)) => Ok(ListenerHandle {
-            listener: Arc::new(listener),
-            address,
-        }),
+async fn listen(
+    sockets: &dyn Sockets,
+    address: &str,
+    addresses: Vec<SocketAddr>,
+) -> Result<ListenerHandle, HostError> {
+    match sockets.listen(addresses).await {
+        Ok(listener) => Ok(ListenerHandle(Arc::from(listener))),
         Err(error) => Err(listen_error(address, &error)),
     }
 }
@@ -157,10 +125,10 @@ fn listen_error(address: &str, error: &io::Error) -> HostError {
     })
 }
 
-async fn accept(listener: &TcpListener) -> Result<TcpStream, HostError> {
+async fn accept(listener: &dyn StreamListener) -> Result<Duplex, HostError> {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Ok(stream),
+            Ok(stream) => return Ok(stream),
             Err(error) => match error.kind() {
                 // The caller went away between its SYN and our accept.
                 io::ErrorKind::ConnectionAborted

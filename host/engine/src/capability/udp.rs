@@ -1,10 +1,6 @@
 //! UDP on the host's own network.
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use wasmtime::component::{Accessor, Resource};
@@ -12,6 +8,8 @@ use wasmtime::component::{Accessor, Resource};
 use crate::{
     access::Reach,
     bindings::peerup::plugin::{types, udp},
+    call::observed,
+    clock,
     datagram::Socket,
     error::HostError,
     handles::SocketHandle,
@@ -30,10 +28,10 @@ impl<T: Send + 'static> udp::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Resource<SocketHandle>, types::Error>> {
         let made = async {
             let addresses = super::looked_up(accessor, Reach::UdpBind, &address, LOOKUP_TIMEOUT).await?;
-            let bound = Socket::bind(&addresses).await;
-            bound.map_err(|error| bind_error(&address, &error))
+            let bound = Socket::bind(&*super::sockets(accessor), addresses).await;
+            hold(accessor, bound.map_err(|error| bind_error(&address, &error)))
         };
-        hold(accessor, made.await)
+        Ok(observed(accessor, "udp.bind", || address.clone(), made).await)
     }
 
     async fn connect(
@@ -42,10 +40,11 @@ impl<T: Send + 'static> udp::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Resource<SocketHandle>, types::Error>> {
         let made = async {
             let addresses = super::looked_up(accessor, Reach::UdpConnect, &target, LOOKUP_TIMEOUT).await?;
-            let connected = Socket::connect(&addresses).await;
-            connected.map_err(|error| HostError::Unreachable(format!("{target} cannot be reached: {error}")))
+            let connected = Socket::connect(&*super::sockets(accessor), addresses).await;
+            let failed = |error| HostError::Unreachable(format!("{target} cannot be reached: {error}"));
+            hold(accessor, connected.map_err(failed))
         };
-        hold(accessor, made.await)
+        Ok(observed(accessor, "udp.connect", || target.clone(), made).await)
     }
 }
 
@@ -74,8 +73,12 @@ impl<T: Send + 'static> udp::HostSocketWithStore<T> for Capabilities {
             let destination = socket.destination(remote.as_deref(), granted);
             wasmtime::error::Ok((socket, state.plugin.clone(), destination))
         })?;
+        let on = || match &destination {
+            Ok(address) => address.to_string(),
+            Err(_) => remote.clone().unwrap_or_default(),
+        };
         let sent = async {
-            let destination = destination?;
+            let destination = destination.clone()?;
             crate::datagram::check_length(&data)?;
             let _place =
                 plugin.sending.clone().try_acquire_owned().map_err(|_| {
@@ -86,7 +89,7 @@ impl<T: Send + 'static> udp::HostSocketWithStore<T> for Capabilities {
             plugin.counters.count_datagrams(1, 0, data.len());
             Ok(())
         };
-        Ok(sent.await.map_err(|error: HostError| error.into()))
+        Ok(observed(accessor, "udp.send", on, sent).await)
     }
 
     async fn receive(
@@ -98,26 +101,27 @@ impl<T: Send + 'static> udp::HostSocketWithStore<T> for Capabilities {
             let state = access.get();
             wasmtime::error::Ok((state.table.get(&socket)?.0.clone(), state.plugin.clone()))
         })?;
-        let received = match socket.receive(max).await {
-            Ok(received) => received,
-            Err(error) => return Ok(Err(error.into())),
+        let received = async {
+            let received = socket.receive(max).await?;
+            let bytes = received.iter().map(|datagram| datagram.data.len()).sum();
+            plugin.counters.count_datagrams(received.len(), bytes, 0);
+            if let Some(pause) = plugin.counters.pass(bytes) {
+                sleep(pause).await;
+            }
+            let told = received.into_iter().map(|datagram| udp::Datagram {
+                data: datagram.data,
+                remote: datagram.remote.to_string(),
+            });
+            Ok(told.collect())
         };
-        let bytes = received.iter().map(|datagram| datagram.data.len()).sum();
-        plugin.counters.count_datagrams(received.len(), bytes, 0);
-        if let Some(pause) = plugin.counters.pass(bytes) {
-            sleep(pause).await;
-        }
-        let told = received.into_iter().map(|datagram| udp::Datagram {
-            data: datagram.data,
-            remote: datagram.remote.to_string(),
-        });
-        Ok(Ok(told.collect()))
+        let on = || socket.address.to_string();
+        Ok(observed(accessor, "udp.receive", on, received).await)
     }
 }
 
 /// Waits until the plugin may send a datagram of this size.
 async fn turn(plugin: &Inner, bytes: usize) {
-    let waits = [plugin.datagram_turn(Instant::now()), plugin.counters.pass(bytes)];
+    let waits = [plugin.datagram_turn(clock::now()), plugin.counters.pass(bytes)];
     if let Some(wait) = waits.into_iter().flatten().max() {
         sleep(wait).await;
     }
@@ -126,9 +130,8 @@ async fn turn(plugin: &Inner, bytes: usize) {
 fn hold<T: Send + 'static>(
     accessor: &Accessor<T, Capabilities>,
     made: Result<Socket, HostError>,
-) -> wasmtime::Result<Result<Resource<SocketHandle>, types::Error>> {
-    let held = accessor.with(|mut access| access.get().give(SocketHandle(Arc::new(made?))));
-    Ok(held.map_err(types::Error::from))
+) -> Result<Resource<SocketHandle>, HostError> {
+    accessor.with(|mut access| access.get().give(SocketHandle(Arc::new(made?))))
 }
 
 fn bind_error(address: &str, error: &io::Error) -> HostError {
