@@ -405,6 +405,18 @@ pub(crate) enum Plugin {
         )]
         lines: usize,
     },
+    /// Show what it asks of the host, as it asks: every call, with what it came to.
+    Trace {
+        /// Its name.
+        name: String,
+        /// Only the calls that were not granted.
+        #[arg(long)]
+        denied: bool,
+    },
+    /// Run its scenarios, tests/*.yaml: two peers in one process, with a clock and a network of their own.
+    Test(PluginTest),
+    /// Run it between two nodes on loopback, and build and swap it whenever a file changes.
+    Dev(PluginDev),
     /// Make the one file that a plugin travels in, of its component and its plugin.toml.
     Pack(PluginPack),
     /// Make a key to sign plugins with.
@@ -449,6 +461,31 @@ pub(crate) struct PluginPack {
     /// The key to sign with, as `keygen` makes one.
     #[arg(long, value_name = "KEY", env = "PEERUP_SIGN")]
     pub(crate) sign: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginTest {
+    /// The scenarios to run, by name or path [default: all].
+    pub(crate) scenarios: Vec<PathBuf>,
+    /// The plugin's folder, with plugin.toml and tests/.
+    #[arg(long, value_name = "DIR", default_value = ".", env = "PEERUP_DIR")]
+    pub(crate) dir: PathBuf,
+    /// Take the component that is there, without building it.
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// Show every call that the plugin makes of the host, also where all is well.
+    #[arg(long)]
+    pub(crate) calls: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginDev {
+    /// The plugin's folder.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// A right to grant at both nodes: CAPABILITY=VALUE. May be repeated [default: all that it declares].
+    #[arg(long = "grant", value_name = "CAP=VALUE", env = "PEERUP_GRANT")]
+    pub(crate) grants: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -42,6 +42,16 @@ impl Context {
         }
     }
 
+    /// The same flags for another config.
+    pub(crate) fn at(&self, config: PathBuf) -> Self {
+        Self {
+            config: Some(config),
+            // What a command inside another one prints is no data.
+            json: false,
+            ..*self
+        }
+    }
+
     /// Starts the log on standard error.
     pub(crate) fn start_log(&self, level: &str) {
         let level = match (self.quiet, self.verbose) {

@@ -2,9 +2,11 @@
 //! upgrades and removes them.
 
 mod consent;
+mod dev;
 mod fetch;
 mod install;
 mod pack;
+mod rebuild;
 #[cfg(feature = "oci")]
 mod registry;
 #[cfg(not(feature = "oci"))]
@@ -12,6 +14,8 @@ mod registry;
 mod registry;
 mod remove;
 mod switch;
+mod test;
+mod trace;
 mod upgrade;
 
 use peerup_api::{Client, ClientError, PluginInfo};
@@ -31,6 +35,12 @@ pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failur
         Plugin::Reload { name } => switch::reload(context, &read_name(&name)?).await,
         Plugin::Logs { name, follow, lines } => {
             switch::logs(context, &read_name(&name)?, follow, lines).await
+        }
+        Plugin::Trace { name, denied } => trace::run(context, &read_name(&name)?, denied).await,
+        Plugin::Test(arguments) => test::run(context, &arguments).await,
+        Plugin::Dev(mut arguments) => {
+            arguments.dir = dev::whole(&arguments.dir);
+            dev::run(context, &arguments).await
         }
         Plugin::Pack(arguments) => pack::pack(context, &arguments),
         Plugin::Keygen { file } => pack::keygen(context, &file),

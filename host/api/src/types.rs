@@ -554,6 +554,23 @@ pub struct PluginLogLine {
     pub text: String,
 }
 
+/// One line of `GET /v1/plugins/{name}/calls`: a call that the plugin made of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCall {
+    /// When it was answered, RFC 3339.
+    pub time: String,
+    /// What made it: `inbound`, `answer`, `command`, `task`, `service` or `resolver`.
+    pub run: String,
+    /// Interface and function of the contract, such as `tcp.connect`.
+    pub call: String,
+    /// What it was about; empty where there is nothing to say.
+    pub on: String,
+    /// What it failed with.
+    pub error: Option<String>,
+    /// Whether it was not granted. The error names the line of the config that would grant it.
+    pub denied: bool,
+}
+
 /// A word that a plugin adds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PluginCommandInfo {

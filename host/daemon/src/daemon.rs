@@ -21,6 +21,7 @@ use crate::{
     http,
     network::Network,
     notify,
+    plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
     plugins::{self, PluginParts},
     services::ServiceTable,
@@ -236,7 +237,9 @@ async fn assemble(
         Mode::Client | Mode::Reachable => Audit::default(),
     };
     let (audit_sender, audited) = mpsc::channel(AUDIT_QUEUE);
+    let calls = Arc::new(PluginCalls::default());
     let engine = Engine::new(EngineConfig {
+        observer: Some(calls.clone()),
         audit: Some(audit_sender),
         cache_dir: Some(plugins::cache_dir(&config, folder)),
         tunnel_idle: config.tunnels.idle_timeout,
@@ -289,6 +292,7 @@ async fn assemble(
         engine,
         plugins,
         logs,
+        calls,
         audit,
         shutdown,
         tasks,

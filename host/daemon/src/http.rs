@@ -82,6 +82,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/plugins/{name}/disable", post(routes::disable_plugin))
         .route("/v1/plugins/{name}/reload", post(routes::reload_plugin))
         .route("/v1/plugins/{name}/logs", get(streams::plugin_logs))
+        .route("/v1/plugins/{name}/calls", get(streams::plugin_calls))
         .route("/v1/plugins/{name}/commands/{command}", post(streams::command))
         .route("/v1/config/reload", post(routes::reload))
         .route("/v1/shutdown", post(routes::shutdown))

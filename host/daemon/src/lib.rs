@@ -22,6 +22,7 @@ mod network;
 mod notify;
 mod pairing;
 mod path_rules;
+mod plugin_calls;
 mod plugin_logs;
 mod plugins;
 mod proxies;

@@ -96,7 +96,7 @@ pub(super) fn pack_folder(folder: &Path, key: Option<&AuthorKey>) -> Result<Pack
 }
 
 /// Finds the one component of a folder: a `.wasm` in it, else what cargo built.
-fn find_component(folder: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn find_component(folder: &Path) -> Result<PathBuf, Failure> {
     let entries = fs::read_dir(folder)
         .map_err(|error| failed(format!("{} cannot be read: {error}", folder.display())))?;
     let mut found: Vec<PathBuf> = entries

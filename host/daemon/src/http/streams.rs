@@ -12,7 +12,7 @@ use axum::{
     response::Response,
 };
 use libp2p_identity::PeerId;
-use peerup_api::{ConnectRequest, PingRequest, PluginLogLine, TracerouteRequest};
+use peerup_api::{ConnectRequest, PingRequest, PluginCall, PluginLogLine, TracerouteRequest};
 use peerup_engine::{CommandEvent, CommandRun, PluginError};
 use peerup_model::{ErrorCode, Failure, Grants};
 use serde::Deserialize;
@@ -247,6 +247,60 @@ pub(super) async fn plugin_logs(
         }
     });
     Ok(format.stream(lines))
+}
+
+/// The calls that a plugin makes of the host, as it makes them.
+pub(super) async fn plugin_calls(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let name = routes::known_plugin(&app, &name)?;
+    let mut following = app.calls.follow(&name);
+    let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
+    let shutdown = app.shutdown.clone();
+    app.tasks.spawn(async move {
+        loop {
+            let news = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = sender.closed() => return,
+                news = following.news.recv() => news,
+            };
+            let line = match news {
+                Ok(call) => call_line(&call, format),
+                Err(RecvError::Lagged(missed)) => missed_line(missed, format),
+                Err(RecvError::Closed) => return,
+            };
+            // A slow reader must not hold the end of the daemon up.
+            let sent = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                sent = sender.send(line) => sent,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(format.stream(lines))
+}
+
+fn call_line(call: &PluginCall, format: Format) -> Bytes {
+    let PluginCall {
+        time,
+        run,
+        call: name,
+        on,
+        error,
+        ..
+    } = call;
+    let outcome = error
+        .as_ref()
+        .map(|error| format!(": {error}"))
+        .unwrap_or_default();
+    let text = format!("{time} {run:<8} {name} {on}{outcome}");
+    format.line(&text, &serde_json::to_value(call).unwrap_or_default())
 }
 
 /// What `GET /v1/plugins/{name}/logs` takes.
