@@ -46,6 +46,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "peerup-api",
             "peerup-package",
             "peerup-registry",
+            "peerup-engine",
             "peerup-daemon",
         ],
     ),
