@@ -83,7 +83,7 @@ fn subject(source: &Path) -> Result<Result<Subject, Report>, Failure> {
         Ok(manifest) => {
             // One that is too large is a finding; `pack` says the same.
             let component = project::find_component(source).ok();
-            let read = |path| {
+            let read = |path: std::path::PathBuf| {
                 project::read(&path, 2 * MAX_COMPONENT_BYTES)
                     .map_err(|error| failed(format!("{} cannot be read: {error}", path.display())))
             };
