@@ -417,6 +417,12 @@ pub(crate) enum Plugin {
     Test(PluginTest),
     /// Run it between two nodes on loopback, and build and swap it whenever a file changes.
     Dev(PluginDev),
+    /// Make a small plugin in Rust to begin with: it builds and passes its test.
+    New(PluginNew),
+    /// Build a plugin, and show which rights it really uses against those that it asks for.
+    Build(PluginBuild),
+    /// Look for mistakes, rights that are wide, and what is missing.
+    Check(PluginCheck),
     /// Make the one file that a plugin travels in, of its component and its plugin.toml.
     Pack(PluginPack),
     /// Make a key to sign plugins with.
@@ -448,6 +454,68 @@ pub(crate) enum Plugin {
         /// Where to: oci://HOST/NAME:TAG.
         reference: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginNew {
+    /// Its name: lower-case letters, digits and dashes.
+    pub(crate) name: String,
+    /// What to begin with.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        default_value_t = PluginTemplate::Command,
+        env = "PEERUP_TEMPLATE"
+    )]
+    pub(crate) template: PluginTemplate,
+    /// The folder to make [default: ./NAME].
+    #[arg(long, value_name = "D", env = "PEERUP_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// What a new plugin begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PluginTemplate {
+    /// Serves TCP services to peers.
+    TcpService,
+    /// Knows who names stand for.
+    Resolver,
+    /// Has a command that asks a peer, and answers.
+    Command,
+    /// Runs as long as it is enabled.
+    Service,
+}
+
+impl std::fmt::Display for PluginTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::TcpService => "tcp-service",
+            Self::Resolver => "resolver",
+            Self::Command => "command",
+            Self::Service => "service",
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginBuild {
+    /// The folder with plugin.toml and the crate, or with a build.sh.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Build without optimising: faster to build, larger, slower. A build.sh decides for itself.
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PluginCheck {
+    /// The folder with plugin.toml, built or not, or a file that `pack` made.
+    #[arg(default_value = ".", value_name = "DIR|FILE")]
+    pub(crate) source: PathBuf,
+    /// The version before, to compare rights with: a file or folder [default: the one that is installed].
+    #[arg(long, value_name = "FILE", env = "PEERUP_AGAINST")]
+    pub(crate) against: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,20 +1,26 @@
 //! `plugin`: the plugins with their rights, instances and tunnels; and what switches, makes, installs,
 //! upgrades and removes them.
 
+mod build;
+mod check;
 mod consent;
 mod dev;
 mod fetch;
 mod install;
+mod measure;
+mod new;
 mod pack;
-mod rebuild;
+mod project;
 #[cfg(feature = "oci")]
 mod registry;
 #[cfg(not(feature = "oci"))]
 #[path = "plugin/no_registry.rs"]
 mod registry;
 mod remove;
+mod sdk;
 mod switch;
 mod test;
+mod toolchain;
 mod trace;
 mod upgrade;
 
@@ -42,6 +48,9 @@ pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failur
             arguments.dir = dev::whole(&arguments.dir);
             dev::run(context, &arguments).await
         }
+        Plugin::New(arguments) => new::run(context, &arguments),
+        Plugin::Build(arguments) => build::run(context, &arguments).await,
+        Plugin::Check(arguments) => check::run(context, &arguments).await,
         Plugin::Pack(arguments) => pack::pack(context, &arguments),
         Plugin::Keygen { file } => pack::keygen(context, &file),
         Plugin::Install(arguments) => install::run(context, &arguments).await,

@@ -99,12 +99,10 @@ fn the_calls_of_a_running_plugin_are_shown_and_only_while_somebody_looks() {
     let mut denied = pair.laptop.spawn(&["plugin", "trace", "ping", "--denied"]);
     // Each try opens a stream; the first that is seen says that the trace has begun.
     let (_proxy, address) = pair.laptop.proxy("home", "echo");
+    let opened = |line: &str| line.contains("command  streams.open ") && line.contains("/peerup/echo/1.0.0");
     peerup_testkit::poll("a call in the trace", SOON, || {
         assert!(Client::connect(&address).echoes());
-        Ok(trace
-            .stdout()
-            .contains("command  streams.open home /peerup/echo/1.0.0")
-            .then_some(()))
+        Ok(trace.stdout().lines().any(opened).then_some(()))
     })
     .unwrap();
     let finished = trace.interrupt(SOON).unwrap();

@@ -11,6 +11,7 @@
 mod access;
 mod arguments;
 mod authoring;
+mod authors;
 mod daemon;
 mod doctor;
 mod ending;
@@ -21,9 +22,12 @@ mod pairing;
 mod paths;
 mod plugin_switches;
 mod plugins;
+mod questions;
 #[cfg(feature = "oci")]
 mod registry;
 mod relay;
 mod support;
 mod traceroute;
 mod tunnels;
+#[cfg(feature = "oci")]
+mod tutorial;

@@ -12,7 +12,7 @@ use crate::support::{Node, Outcome, bare};
 
 /// A component that is empty: enough for everything but running it.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
-const ASKS: &str = r#"
+pub(crate) const ASKS: &str = r#"
 [[capability]]
 name = "tcp.connect"
 reason = "asks the engine"
@@ -23,7 +23,7 @@ name = "peers.read"
 reason = "lists whom to play"
 optional = true
 "#;
-const SECTION: &str = "  chess:
+pub(crate) const SECTION: &str = "  chess:
     enabled: true
     grants:
       tcp:
@@ -35,7 +35,7 @@ const SECTION: &str = "  chess:
         - read
 ";
 
-fn node() -> (tempfile::TempDir, Node) {
+pub(crate) fn node() -> (tempfile::TempDir, Node) {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::init(folder.path(), "home");
     (folder, node)
@@ -46,7 +46,7 @@ fn manifest(version: &str, rest: &str) -> String {
 }
 
 /// Writes a package beside the node's folder and returns its path.
-fn package(node: &Node, version: &str, rest: &str, seed: Option<u8>) -> String {
+pub(crate) fn package(node: &Node, version: &str, rest: &str, seed: Option<u8>) -> String {
     let key = seed.map(|seed| AuthorKey::from_seed(&[seed; 32]));
     let package = Package::pack(EMPTY, &manifest(version, rest), key.as_ref()).unwrap();
     let path = node.file(&package.file_name());
@@ -61,7 +61,7 @@ fn stored(node: &Node) -> Vec<PathBuf> {
     paths
 }
 
-fn files(node: &Node) -> (String, Option<String>) {
+pub(crate) fn files(node: &Node) -> (String, Option<String>) {
     (
         node.read("config.yaml"),
         fs::read_to_string(node.file("plugins.lock")).ok(),

@@ -2,7 +2,7 @@
 
 #[path = "../../../host/registry/tests/registry/server.rs"]
 #[allow(dead_code, reason = "the tests of the registry client use the rest")]
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::support::Node;
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// A registry that lives as long as its runtime.
-fn registry(auth: Auth) -> (Runtime, Server) {
+pub(crate) fn registry(auth: Auth) -> (Runtime, Server) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

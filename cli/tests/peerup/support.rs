@@ -5,11 +5,15 @@ mod node;
 mod pair;
 mod relay;
 mod service;
+mod terminal;
+mod toolchain;
 
 pub(crate) use node::{Node, Outcome, bare, inject_relay};
 pub(crate) use pair::Pair;
 pub(crate) use relay::Relay;
 pub(crate) use service::{Client, Echo, free_port};
+pub(crate) use terminal::Terminal;
+pub(crate) use toolchain::{BUILD, with_toolchain};
 
 use std::time::Duration;
 

@@ -73,6 +73,8 @@ struct Manifest {
     capability: Vec<Capability>,
     #[serde(default)]
     command: Vec<Command>,
+    #[serde(default)]
+    settings: toml::Table,
 }
 
 #[derive(Deserialize)]
@@ -210,6 +212,9 @@ fn every_manifest_says_what_the_component_is() {
             ];
             assert!(known.contains(&capability.name.as_str()), "{}", capability.name);
             assert!(!capability.reason.is_empty() || capability.optional);
+        }
+        for (key, setting) in &manifest.settings {
+            assert!(setting["description"].is_str(), "{} {key}", plugin.name);
         }
         for command in &manifest.command {
             assert!(!command.name.is_empty() && !command.summary.is_empty());

@@ -94,9 +94,9 @@ async fn play(scenario: &Scenario, subject: &Subject) -> Outcome {
             break;
         }
     }
+    let passed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     steps::settle().await;
     let service = world.failed_service().await;
-    let passed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     let trace = world.trace.clone();
     let ended = world.end().await.err();
     let (calls, left_out) = trace.take();

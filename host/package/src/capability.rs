@@ -226,7 +226,7 @@ impl serde::Serialize for CapabilityName {
 }
 
 /// Reads a size such as `10MB`, in powers of 1024 like the config's.
-fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
@@ -240,7 +240,7 @@ fn size(text: &str) -> Option<u64> {
 }
 
 /// Splits an address pattern into host and first and last port.
-fn address(text: &str) -> Option<(String, u16, u16)> {
+pub(crate) fn address(text: &str) -> Option<(String, u16, u16)> {
     text.parse::<AddressPattern>().ok()?;
     let (host, ports) = text.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -328,7 +328,7 @@ fn wanted_values(manifest: &Manifest, capability: &Capability) -> Vec<String> {
 }
 
 /// Whether it asks for nothing but the plugin's own protocols, which need no grant.
-fn is_only_its_own(manifest: &Manifest, capability: &Capability) -> bool {
+pub(crate) fn is_only_its_own(manifest: &Manifest, capability: &Capability) -> bool {
     let own = |protocols: &[String]| {
         !protocols.is_empty() && protocols.iter().all(|protocol| is_own(manifest, protocol))
     };
@@ -339,7 +339,7 @@ fn is_only_its_own(manifest: &Manifest, capability: &Capability) -> bool {
         }
 }
 
-fn is_own(manifest: &Manifest, protocol: &str) -> bool {
+pub(crate) fn is_own(manifest: &Manifest, protocol: &str) -> bool {
     let rest = protocol.strip_prefix("/peerup/p/");
     let rest = rest.and_then(|rest| rest.strip_prefix(manifest.name.as_str()));
     rest.is_some_and(|rest| rest.starts_with('/'))

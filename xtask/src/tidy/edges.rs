@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
@@ -18,6 +18,10 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("host/package", &["peerup-model"]),
     ("host/registry", &[]),
     ("host/engine", &["peerup-model", "peerup-package"]),
+    (
+        "host/harness",
+        &["peerup-model", "peerup-package", "peerup-engine"],
+    ),
     (
         "host/daemon",
         &[
@@ -46,6 +50,8 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "peerup-api",
             "peerup-package",
             "peerup-registry",
+            "peerup-engine",
+            "peerup-harness",
             "peerup-daemon",
         ],
     ),
@@ -54,8 +60,9 @@ const ALLOWED: [(&str, &[&str]); 17] = [
 ];
 
 /// What tests of a crate may use on top. Every crate's tests may use the testkit.
-const ALLOWED_IN_TESTS: [(&str, &[&str]); 2] = [
+const ALLOWED_IN_TESTS: [(&str, &[&str]); 3] = [
     ("host/engine", &["peerup-bundle"]),
+    ("host/harness", &["peerup-bundle"]),
     ("cli", &["relay-server", "peerup-bundle"]),
 ];
 

@@ -1,14 +1,14 @@
 //! What the operator says to the rights that a plugin asks for: by flags, or on a terminal. Nothing is ever
 //! granted that was not shown.
 
-use std::io::{BufRead, Write};
+use std::io::{self, BufRead, Write};
 
 use peerup_config::{GrantEntry, PluginSection};
 use peerup_model::{ErrorCode, Failure};
-use peerup_package::{Capability, CapabilityName, Manifest, Package, Rights, missing};
+use peerup_package::{Capability, CapabilityName, Manifest, Package, Rights, RightsDifference, missing};
 
 use super::{failed, usage};
-use crate::{arguments::PluginConsent, context::Context};
+use crate::{arguments::PluginConsent, context::Context, session};
 
 /// What the flags say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +52,21 @@ pub(super) fn answer(
     })
 }
 
-/// Asks on the terminal. Anything but yes is no.
-pub(super) fn ask(question: &str) -> Result<bool, Failure> {
-    let mut err = std::io::stderr().lock();
-    let mut line = String::new();
-    write!(err, "{question} [y/N] ")
-        .and_then(|()| err.flush())
-        .and_then(|()| std::io::stdin().lock().read_line(&mut line))
-        .map_err(|error| failed(format!("the terminal cannot be asked: {error}")))?;
+/// Asks on the terminal. Anything but yes is no; Ctrl-C ends the command as it does everywhere else.
+pub(super) async fn ask(question: &str) -> Result<bool, Failure> {
+    let failed = |error: io::Error| failed(format!("the terminal cannot be asked: {error}"));
+    let mut err = io::stderr().lock();
+    let asked = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+    drop(err);
+    asked.map_err(failed)?;
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let line = session::until_interrupted(async {
+        answer.await.map_err(io::Error::other).flatten().map_err(failed)
+    })
+    .await?;
     Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -97,6 +104,30 @@ fn describe(capability: &Capability) -> String {
         ""
     };
     format!("{}{values}: {}{optional}", capability.name, capability.reason)
+}
+
+/// Says what changes in the rights, a line each.
+pub(super) fn difference_lines(manifest: &Manifest, difference: &RightsDifference) -> Vec<String> {
+    if difference.is_empty() {
+        return vec!["it asks for the same rights".to_owned()];
+    }
+    let mut lines = Vec::new();
+    for (word, rights) in [("+", &difference.added), ("-", &difference.removed)] {
+        for (name, values) in rights.iter() {
+            let reason = manifest.capability(name).filter(|_| word == "+");
+            let reason = reason.map_or(String::new(), |it| format!(": {}", it.reason));
+            let values = match values {
+                [] => String::new(),
+                values => format!(" {}", values.join(", ")),
+            };
+            lines.push(format!("  {word} {name}{values}{reason}"));
+        }
+    }
+    let widened = difference.widened.iter();
+    lines.extend(widened.map(|one| format!("  > {} {} instead of {}", one.name, one.after, one.before)));
+    let required = difference.now_required.iter();
+    lines.extend(required.map(|name| format!("  ! {name} was optional and is not any more")));
+    lines
 }
 
 /// The section that is written for these rights: what is shown is what is written.

@@ -18,7 +18,13 @@ use self::{
     nodes::{Node, Nodes, Told},
     watch::Watch,
 };
-use super::{install, pack, rebuild, trace, trace::paint, upgrade};
+use super::{
+    install, pack,
+    toolchain::{self, Profile},
+    trace,
+    trace::paint,
+    upgrade,
+};
 use crate::{
     arguments::{PluginConsent, PluginDev, PluginInstall, PluginUpgrade},
     context::Context,
@@ -102,7 +108,7 @@ impl Work<'_> {
 
     async fn build(&self) -> Result<Built, Failure> {
         let start = std::time::Instant::now();
-        rebuild::build(&self.arguments.dir).await?;
+        toolchain::build(&self.arguments.dir, Profile::Release).await?;
         let package = pack::pack_folder(&self.arguments.dir, None)?;
         let built = Built {
             manifest: package.manifest().clone(),

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, arguments: &PluginInstall) -> Result<
     }
     let plan = Plan::new(&config, manifest, &rights, !arguments.no_enable)?;
     context.note(&format!("the config {} gets:\n{}", config.display(), plan.shown));
-    ask(arguments, manifest)?;
+    ask(arguments, manifest).await?;
 
     let source = fetched.source.clone();
     folder_of(&config).edit(|lock, store| {
@@ -176,9 +176,9 @@ fn decide(context: &Context, manifest: &Manifest, arguments: &PluginInstall) -> 
 }
 
 /// Asks for consent where no flag gave it, after everything was shown.
-fn ask(arguments: &PluginInstall, manifest: &Manifest) -> Result<(), Failure> {
+async fn ask(arguments: &PluginInstall, manifest: &Manifest) -> Result<(), Failure> {
     let open = consent::answer(manifest, &Rights::wanted(manifest), &arguments.consent)? == Answer::Open;
-    if open && !consent::ask(&format!("Install {} with these rights?", manifest.name))? {
+    if open && !consent::ask(&format!("Install {} with these rights?", manifest.name)).await? {
         return Err(Failure::new(ErrorCode::Denied, "nothing was installed")
             .with_hint("choose the rights with --grant CAP=VALUE"));
     }

@@ -9,7 +9,12 @@ use peerup_harness::{Outcome, Scenario, Subject, TraceLine};
 use peerup_model::Failure;
 use serde_json::{Value, json};
 
-use super::{failed, pack, rebuild, trace::paint, usage};
+use super::{
+    failed, pack,
+    toolchain::{self, Profile},
+    trace::paint,
+    usage,
+};
 use crate::{arguments::PluginTest, context::Context, output};
 
 /// The folder of a plugin's scenarios.
@@ -20,7 +25,7 @@ const SHOWN_CALLS: usize = 30;
 pub(super) async fn run(context: &Context, arguments: &PluginTest) -> Result<(), Failure> {
     let scenarios = find(&arguments.dir, &arguments.scenarios)?;
     if !arguments.no_build {
-        rebuild::build(&arguments.dir).await?;
+        toolchain::build(&arguments.dir, Profile::Release).await?;
     }
     let subject = subject(&arguments.dir)?;
     let mut broken = 0;

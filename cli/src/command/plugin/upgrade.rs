@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<
     let change = Change::new(&config, before, package.manifest());
     consent::show(context, package);
     change.show(context, there, package);
-    let rights = change.decide(context, arguments)?;
+    let rights = change.decide(context, arguments).await?;
 
     let grants = consent::entries(package.manifest(), &rights);
     // First the config: cut short between the two, the version before runs on with what was just granted to it.
@@ -131,28 +131,8 @@ impl<'a> Change<'a> {
         let (from, to) = (&there.current.version, &package.manifest().version);
         context.note(&format!("{} {from} -> {to}", self.manifest.name));
         let difference = &self.difference;
-        if difference.is_empty() {
-            context.note("it asks for the same rights");
-        }
-        for (word, rights) in [("+", &difference.added), ("-", &difference.removed)] {
-            for (name, values) in rights.iter() {
-                let reason = self.manifest.capability(name).filter(|_| word == "+");
-                let reason = reason.map_or(String::new(), |it| format!(": {}", it.reason));
-                let values = match values {
-                    [] => String::new(),
-                    values => format!(" {}", values.join(", ")),
-                };
-                context.note(&format!("  {word} {name}{values}{reason}"));
-            }
-        }
-        for one in &difference.widened {
-            context.note(&format!(
-                "  > {} {} instead of {}",
-                one.name, one.after, one.before
-            ));
-        }
-        for name in &difference.now_required {
-            context.note(&format!("  ! {name} was optional and is not any more"));
+        for line in consent::difference_lines(self.manifest, difference) {
+            context.note(&line);
         }
         let idle = difference.removed.iter().any(|(name, _)| self.granted.has(name));
         if idle {
@@ -164,7 +144,7 @@ impl<'a> Change<'a> {
     }
 
     /// Returns what to grant on top; refuses more rights without consent.
-    fn decide(&self, context: &Context, arguments: &PluginUpgrade) -> Result<Rights, Failure> {
+    async fn decide(&self, context: &Context, arguments: &PluginUpgrade) -> Result<Rights, Failure> {
         let rights = match consent::answer(self.manifest, &self.more, &arguments.consent)? {
             Answer::Granted(rights) => rights.beyond(&[&self.granted]),
             Answer::Open => {
@@ -176,7 +156,7 @@ impl<'a> Change<'a> {
                     )
                     .with_hint("nothing was changed; agree with --yes-as-declared, or to a part of it with --grant CAP=VALUE"));
                 }
-                if !consent::ask(&format!("Upgrade {} with these rights?", self.manifest.name))? {
+                if !consent::ask(&format!("Upgrade {} with these rights?", self.manifest.name)).await? {
                     return Err(Failure::new(ErrorCode::Denied, "nothing was changed")
                         .with_hint("choose the rights with --grant CAP=VALUE"));
                 }
