@@ -21,6 +21,9 @@ const SKIPPED: [&str; 5] = ["target", ".git", "build", "node_modules", "__pycach
 /// Watches a folder as long as it lives.
 pub(super) struct Watch {
     changes: mpsc::Receiver<()>,
+    /// The first and the last notice that nobody was told of yet.
+    first: Option<Instant>,
+    last: Option<Instant>,
     _watcher: RecommendedWatcher,
 }
 
@@ -43,24 +46,42 @@ impl Watch {
             watcher.map_err(|error| failed(format!("{} cannot be watched: {error}", folder.display())))?;
         Ok(Self {
             changes,
+            first: None,
+            last: None,
             _watcher: watcher,
         })
     }
 
-    /// Waits for a change, and until it is quiet after it. Cancel safe up to the first change.
+    /// Waits for a change, and until it is quiet after it. Cancel safe: a change that was noticed is remembered.
     pub(super) async fn changed(&mut self) {
+        let end = loop {
+            if let Some(first) = self.first {
+                break first + PATIENCE;
+            }
+            self.notice().await;
+        };
+        while self
+            .last
+            .is_some_and(|last| Instant::now() < (last + QUIET).min(end))
+        {
+            let quiet = self.last.map_or(end, |last| (last + QUIET).min(end));
+            tokio::select! {
+                () = self.notice() => {}
+                () = sleep_until(quiet) => break,
+            }
+        }
+        (self.first, self.last) = (None, None);
+    }
+
+    /// Waits for the next notice and remembers it.
+    async fn notice(&mut self) {
         if self.changes.recv().await.is_none() {
             // The watcher lives as long as this.
             std::future::pending::<()>().await;
         }
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let quiet = (Instant::now() + QUIET).min(end);
-            tokio::select! {
-                more = self.changes.recv() => if more.is_none() || Instant::now() >= end { return },
-                () = sleep_until(quiet) => return,
-            }
-        }
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        self.last = Some(now);
     }
 }
 
@@ -82,6 +103,24 @@ fn is_source(root: &Path, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_was_noticed_is_not_lost_when_the_wait_is_given_up() {
+        let (sender, changes) = mpsc::channel(1);
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::start(folder.path()).unwrap();
+        watch.changes = changes;
+        sender.send(()).await.unwrap();
+        tokio::select! {
+            biased;
+            () = watch.changed() => panic!("it was not quiet yet"),
+            () = tokio::time::sleep(QUIET / 2) => {}
+        }
+        let told = tokio::time::timeout(QUIET * 2, watch.changed()).await;
+        assert!(told.is_ok(), "the change was lost");
+        let more = tokio::time::timeout(PATIENCE, watch.changed()).await;
+        assert!(more.is_err(), "one change was told twice");
+    }
 
     #[test]
     fn what_building_writes_is_no_change() {
