@@ -108,6 +108,9 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Print the version.
     Version,
+    /// A word of a plugin.
+    #[command(external_subcommand)]
+    Word(Vec<String>),
 }
 
 impl Command {
@@ -404,6 +407,14 @@ pub(crate) enum Plugin {
             env = "PEERUP_LINES"
         )]
         lines: usize,
+    },
+    /// Run one of its words, as peerup WORD does.
+    Run {
+        /// Its name.
+        name: String,
+        /// The word, with its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
     /// Show what it asks of the host, as it asks: every call, with what it came to.
     Trace {

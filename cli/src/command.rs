@@ -17,6 +17,7 @@ mod status;
 mod traceroute;
 mod whoami;
 mod why;
+pub(crate) mod word;
 
 use peerup_model::{ErrorCode, Failure};
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Plugin(command) => plugin::run(context, command).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Version => version(context),
+        Command::Word(words) => word::run(context, &words).await,
     }
 }
 

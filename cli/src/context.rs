@@ -52,6 +52,20 @@ impl Context {
         }
     }
 
+    /// These flags together with those that stood behind a plugin's word.
+    pub(crate) fn with(&self, global: &Global) -> Self {
+        let later = Self::new(global);
+        let chosen = !matches!(global.color, Color::Auto);
+        Self {
+            json: self.json || later.json,
+            paint: if chosen { later.paint } else { self.paint },
+            config: later.config.or_else(|| self.config.clone()),
+            color: if chosen { later.color } else { self.color },
+            verbose: self.verbose.max(later.verbose),
+            quiet: self.quiet || later.quiet,
+        }
+    }
+
     /// Starts the log on standard error.
     pub(crate) fn start_log(&self, level: &str) {
         let level = match (self.quiet, self.verbose) {

@@ -11,7 +11,7 @@ mod session;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind};
 
 use crate::{arguments::Arguments, context::Context};
 
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
+            if is_whole_help(&error) {
+                let _ = with_words().print_help();
+                return ExitCode::SUCCESS;
+            }
             // A closed pipe behind --help is nobody's failure.
             let _ = error.print();
             return ExitCode::from(code);
@@ -43,6 +47,35 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => context.fail(&failure),
     }
+}
+
+/// Whether the help of peerup itself was asked for.
+fn is_whole_help(error: &clap::Error) -> bool {
+    let named = |word: &str| {
+        Arguments::command()
+            .find_subcommand(word)
+            .is_some_and(|_| word != "help")
+    };
+    error.kind() == ErrorKind::DisplayHelp && !std::env::args().skip(1).any(|word| named(&word))
+}
+
+/// The command line with the words that plugins add.
+fn with_words() -> clap::Command {
+    let own = Arguments::command();
+    let names: Vec<String> = own
+        .get_subcommands()
+        .flat_map(|command| command.get_name_and_visible_aliases())
+        .map(str::to_owned)
+        .collect();
+    let config = peerup_config::find_config(None, None, &Context::places()).ok();
+    let words = config
+        .map(|config| command::word::all(&config))
+        .unwrap_or_default();
+    let ending = own.get_after_help().map(ToString::to_string).unwrap_or_default();
+    own.after_help(format!(
+        "{}\n{ending}",
+        command::word::help(&words, &names).trim_start()
+    ))
 }
 
 /// Asks the kernel for ordinary pages. The allocator touches a little of many regions, and huge pages make

@@ -28,7 +28,7 @@ use peerup_api::{Client, ClientError, PluginInfo};
 use peerup_model::{ErrorCode, Failure, PluginName};
 use peerup_package::{FolderError, PinError, PluginFolder};
 
-use super::{failed, usage};
+use super::{failed, usage, word};
 use crate::{arguments::Plugin, context::Context, output, session, session::Session};
 
 pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failure> {
@@ -42,6 +42,7 @@ pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failur
         Plugin::Logs { name, follow, lines } => {
             switch::logs(context, &read_name(&name)?, follow, lines).await
         }
+        Plugin::Run { name, words } => word::run_of(context, &read_name(&name)?, &words).await,
         Plugin::Trace { name, denied } => trace::run(context, &read_name(&name)?, denied).await,
         Plugin::Test(arguments) => test::run(context, &arguments).await,
         Plugin::Dev(mut arguments) => {

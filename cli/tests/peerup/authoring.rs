@@ -176,3 +176,37 @@ fn a_change_is_built_and_swapped_and_what_fails_leaves_the_version_before() {
     assert_eq!(finished.code, 0, "{finished:#?}");
     assert!(!config.exists(), "the nodes' folder is gone");
 }
+
+#[test]
+fn a_word_of_a_plugin_is_a_word_of_the_command_line() {
+    let pair = Pair::start();
+    let told = Outcome::of(bare(&pair.laptop.folder, &["--help"])).ok();
+    assert!(!told.contains("Words of"), "there is no config here: {told}");
+    let help = pair.laptop.run(&["forward", "--help"]).ok();
+    for words in [
+        "Usage: peerup forward",
+        "<PEER> <SERVICE> [LISTEN]",
+        "--probe",
+        "A word of the plugin tcp-proxy.",
+    ] {
+        assert!(help.contains(words), "no {words:?} in {help}");
+    }
+    for words in [
+        &["forward", "home", "echo"][..],
+        &["plugin", "run", "tcp-proxy", "forward", "home", "echo"],
+    ] {
+        let mut forward = pair.laptop.spawn(words);
+        let line = forward
+            .wait_for_line("the address", SOON, |line| line.starts_with("listening on "))
+            .unwrap();
+        assert!(Client::connect(line.trim_start_matches("listening on ")).echoes());
+        assert_eq!(forward.interrupt(SOON).unwrap().code, 130);
+    }
+    pair.laptop.run(&["forward", "home"]).fails(2, &["<SERVICE>"]);
+    pair.laptop
+        .run(&["frobnicate"])
+        .fails(2, &["frobnicate", "neither a command"]);
+    pair.laptop
+        .run(&["plugin", "run", "tcp-proxy"])
+        .fails(2, &["forward"]);
+}

@@ -12,7 +12,7 @@ pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_
 pub use types::{
     Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody,
     ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo, NatInfo,
-    PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginInfo, PluginLimitsInfo, PluginLogLine,
-    RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate, StatusInfo,
-    TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
+    PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginFlagInfo, PluginInfo, PluginLimitsInfo,
+    PluginLogLine, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate,
+    StatusInfo, TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
 };

@@ -578,6 +578,27 @@ pub struct PluginCommandInfo {
     pub name: String,
     /// What it does.
     pub summary: String,
+    /// What can be said with it.
+    #[serde(default)]
+    pub flags: Vec<PluginFlagInfo>,
+}
+
+/// A flag or an argument of a word.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginFlagInfo {
+    /// `--name`, and the key in the command's arguments.
+    pub name: String,
+    /// `string`, `integer`, `boolean` or `duration`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is for.
+    pub summary: String,
+    /// Whether the command makes no sense without.
+    pub required: bool,
+    /// What holds where it is left out.
+    pub default: Option<serde_json::Value>,
+    /// Whether it is an argument by its place instead of a flag.
+    pub positional: bool,
 }
 
 /// `whoami --json`.

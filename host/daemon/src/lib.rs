@@ -40,7 +40,7 @@ pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;
-pub use sources::is_bundled;
+pub use sources::{bundled_manifests, is_bundled};
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;

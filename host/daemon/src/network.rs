@@ -111,19 +111,33 @@ async fn tell_events(
 ) {
     loop {
         let event = match events.recv().await {
-            Ok(event) => event,
+            Ok(event) => Some(event),
             // What was missed here is missed there: whoever has to know how things stand asks for it.
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Lagged(_)) => None,
             Err(broadcast::error::RecvError::Closed) => return,
         };
         let Some(app) = app.upgrade() else { return };
         if told.receiver_count() == 0 {
             continue;
         }
-        if let Some(event) = peer_event(&app, &event) {
+        let event = match event {
+            Some(event) => peer_event(&app, &event),
+            None => Some(missed()),
+        };
+        if let Some(event) = event {
             // Nobody may have stayed to hear it.
             let _ = told.send(event);
         }
+    }
+}
+
+/// That events of the node were missed.
+fn missed() -> PeerEvent {
+    PeerEvent {
+        kind: PeerEventKind::Missed,
+        peer: None,
+        path: None,
+        at: SystemTime::now(),
     }
 }
 
@@ -143,7 +157,7 @@ fn peer_event(app: &App, event: &NodeEvent) -> Option<PeerEvent> {
     }
     Some(PeerEvent {
         kind,
-        peer: peer_ref(app, peer),
+        peer: Some(peer_ref(app, peer)),
         path: path.map(|path| path_ref(app, path)),
         at: SystemTime::now(),
     })

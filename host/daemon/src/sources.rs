@@ -81,6 +81,14 @@ pub(crate) fn sources(config_folder: &Path) -> Sources {
     Sources { plugins, problem }
 }
 
+/// Returns what the plugins of the binary say about themselves.
+pub fn bundled_manifests() -> Vec<Manifest> {
+    peerup_bundle::BUNDLED
+        .iter()
+        .filter_map(|bundled| Manifest::parse(bundled.manifest).ok())
+        .collect()
+}
+
 /// Returns whether a plugin of this name travels with the binary, so that none can be installed under it.
 pub fn is_bundled(name: &PluginName) -> bool {
     peerup_bundle::BUNDLED

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    access::{Access, Reach},
     error::HostError,
     sockets::{DatagramSocket, Sockets},
 };
@@ -27,6 +28,8 @@ pub(crate) struct Socket {
     pub(crate) address: SocketAddr,
     /// The only address that it talks to, if there is one.
     target: Option<SocketAddr>,
+    /// What the plugin asked for, as it was granted.
+    asked: (Reach, String),
     known: Mutex<Known>,
 }
 
@@ -39,29 +42,48 @@ pub(crate) struct Datagram {
 
 impl Socket {
     /// Binds to the first of these addresses that can be had.
-    pub(crate) async fn bind(sockets: &dyn Sockets, addresses: Vec<SocketAddr>) -> io::Result<Self> {
-        Ok(Self::new(sockets.bind(addresses).await?, None))
+    pub(crate) async fn bind(
+        sockets: &dyn Sockets,
+        asked: &str,
+        addresses: Vec<SocketAddr>,
+    ) -> io::Result<Self> {
+        let asked = (Reach::UdpBind, asked.to_owned());
+        Ok(Self::new(sockets.bind(addresses).await?, None, asked))
     }
 
     /// Makes a socket for the first of these addresses that there is a way to. Nothing is sent.
-    pub(crate) async fn connect(sockets: &dyn Sockets, addresses: Vec<SocketAddr>) -> io::Result<Self> {
+    pub(crate) async fn connect(
+        sockets: &dyn Sockets,
+        asked: &str,
+        addresses: Vec<SocketAddr>,
+    ) -> io::Result<Self> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for target in addresses {
             match sockets.associate(target).await {
-                Ok(socket) => return Ok(Self::new(socket, Some(target))),
+                Ok(socket) => {
+                    let asked = (Reach::UdpConnect, asked.to_owned());
+                    return Ok(Self::new(socket, Some(target), asked));
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn new(socket: Box<dyn DatagramSocket>, target: Option<SocketAddr>) -> Self {
+    fn new(socket: Box<dyn DatagramSocket>, target: Option<SocketAddr>, asked: (Reach, String)) -> Self {
         Self {
             address: socket.local_address(),
             socket,
             target,
+            asked,
             known: Mutex::default(),
         }
+    }
+
+    /// Whether what it was made for is still granted.
+    pub(crate) fn still_granted(&self, access: &Access) -> Result<(), HostError> {
+        let (reach, asked) = &self.asked;
+        access.address(*reach, asked)
     }
 
     /// Tells where a datagram would go. `granted` is asked for an address that has sent nothing yet.

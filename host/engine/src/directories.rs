@@ -1,12 +1,23 @@
 //! Granted directories: checked when a plugin is loaded, opened for each instance.
+//!
+//! Where a grant leads is settled when it is given. Whoever may write beside a granted folder could put a link in its
+//! place, and lead another plugin elsewhere.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use peerup_model::{DirectoryAccess, DirectoryGrant, Grants};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-/// Returns why one of the granted directories cannot be had. `forbidden`: the daemon's own files and folders.
-pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<(), String> {
+/// Where each granted path led when it was granted.
+pub(crate) type Pins = BTreeMap<String, PathBuf>;
+
+/// Returns where the granted directories lead, or why one of them cannot be had. `forbidden`: the daemon's own files and
+/// folders.
+pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<Pins, String> {
+    let mut pins = Pins::new();
     for (index, grant) in grants.directories.iter().enumerate() {
         let path = real(grant)?;
         if let Some(own) = forbidden.iter().find(|own| touches(&path, own)) {
@@ -34,19 +45,33 @@ pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<(), String
                 grant.guest()
             ));
         }
+        pins.insert(grant.path().to_owned(), path);
     }
-    Ok(())
+    Ok(pins)
 }
 
-/// Opens the granted directories for one instance.
-pub(crate) fn open(grants: &Grants, forbidden: &[PathBuf], wasi: &mut WasiCtxBuilder) -> Result<(), String> {
-    check(grants, forbidden)?;
+/// Opens the granted directories for one instance, each where it led when it was granted.
+pub(crate) fn open(
+    grants: &Grants,
+    pins: &Pins,
+    forbidden: &[PathBuf],
+    wasi: &mut WasiCtxBuilder,
+) -> Result<(), String> {
+    let now = check(grants, forbidden)?;
     for grant in &grants.directories {
+        let (led, leads) = (pins.get(grant.path()), now.get(grant.path()));
+        let Some(folder) = leads.filter(|_| led == leads) else {
+            return Err(format!(
+                "the granted directory {} leads elsewhere than when it was granted: look at what put a link there, then reload \
+                 the plugin",
+                grant.path()
+            ));
+        };
         let perms = match grant.access() {
             DirectoryAccess::Read => FsPerms::ReadOnly,
             DirectoryAccess::Write => FsPerms::ReadWrite,
         };
-        let opened = wasi.preopened_dir(real(grant)?, grant.guest(), perms);
+        let opened = wasi.preopened_dir(folder, grant.guest(), perms);
         opened.map_err(|error| {
             format!(
                 "the granted directory {} cannot be opened: {error:#}; make it readable for the daemon",

@@ -178,7 +178,7 @@ impl Engine {
     /// more, on a thread of its own.
     pub async fn load(&self, spec: PluginSpec, host: Arc<dyn Host>) -> Result<Plugin, LoadError> {
         let plugin = spec.manifest.name.clone();
-        self.check(&spec)?;
+        let pins = self.check(&spec)?;
         let component = self.compile(&spec).await?;
         let engine = &self.0.engine;
         let pre = self
@@ -213,6 +213,7 @@ impl Engine {
             pre,
             manifest: spec.manifest,
             grants: Arc::new(ArcSwap::from_pointee(spec.grants)),
+            pins: ArcSwap::from_pointee(pins),
             settings: ArcSwap::from_pointee(spec.settings),
             instances: Arc::new(Semaphore::new(limits.instances.min(Semaphore::MAX_PERMITS))),
             host,
@@ -241,8 +242,8 @@ impl Engine {
         })))
     }
 
-    /// Looks at what needs no compiling.
-    fn check(&self, spec: &PluginSpec) -> Result<(), LoadError> {
+    /// Looks at what needs no compiling, and returns where the granted directories lead.
+    fn check(&self, spec: &PluginSpec) -> Result<directories::Pins, LoadError> {
         let plugin = spec.manifest.name.clone();
         if !SERVED_VERSIONS.contains(&spec.manifest.contract.as_str()) {
             return Err(LoadError::Contract {

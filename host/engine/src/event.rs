@@ -18,8 +18,8 @@ pub struct CommandEvent {
 pub struct PeerEvent {
     /// What.
     pub kind: PeerEventKind,
-    /// Who it is about.
-    pub peer: PeerRef,
+    /// Who it is about; nobody where events were missed.
+    pub peer: Option<PeerRef>,
     /// The way that new streams take from now on, where there is one.
     pub path: Option<PathRef>,
     /// When.
@@ -35,4 +35,6 @@ pub enum PeerEventKind {
     Disconnected,
     /// New streams to it take another way.
     PathChanged,
+    /// The host itself missed events: whoever has to know how things stand asks for it.
+    Missed,
 }

@@ -48,7 +48,11 @@ impl Drop for DuplexHandle {
     unreachable_pub,
     reason = "the generated bindings re-export it, in a private module"
 )]
-pub struct ListenerHandle(pub(crate) Arc<dyn StreamListener>);
+pub struct ListenerHandle {
+    pub(crate) listener: Arc<dyn StreamListener>,
+    /// The address as the plugin asked for it, and as it was granted.
+    pub(crate) asked: Arc<str>,
+}
 
 /// A subscription to what happens to peers, in a plugin's table.
 #[allow(

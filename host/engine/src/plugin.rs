@@ -136,15 +136,19 @@ impl Plugin {
     /// Returns why grants cannot be had as they stand: a directory that is missing, or that no plugin may have.
     pub fn check_grants(&self, grants: &Grants) -> Result<(), LoadError> {
         let checked = directories::check(grants, &self.0.forbidden);
-        checked.map_err(|reason| LoadError::Directory {
+        checked.map(drop).map_err(|reason| LoadError::Directory {
             plugin: self.name().clone(),
             reason,
         })
     }
 
-    /// Changes what it may do, for running instances too. What was opened stays open; directories and environment
-    /// variables are seen by new instances only. Ask [`Plugin::check_grants`] first.
+    /// Changes what it may do, for running instances too: listeners and datagram sockets stop at their next use. Streams
+    /// that are open stay so; directories and environment variables are seen by new instances only. Ask
+    /// [`Plugin::check_grants`] first.
     pub fn set_grants(&self, grants: Grants) {
+        // What cannot be had has no pin, and an instance that wants it does not start.
+        let pins = directories::check(&grants, &self.0.forbidden).unwrap_or_default();
+        self.0.pins.store(Arc::new(pins));
         self.0.grants.store(Arc::new(grants));
     }
 

@@ -58,6 +58,8 @@ const WASI_HANDLES: usize = 256;
 pub(crate) struct Inner {
     pub(crate) manifest: Manifest,
     pub(crate) grants: Arc<ArcSwap<Grants>>,
+    /// Where the granted directories led when they were granted.
+    pub(crate) pins: ArcSwap<directories::Pins>,
     pub(crate) settings: ArcSwap<String>,
     pub(crate) limits: Limits,
     pub(crate) host: Arc<dyn Host>,
@@ -222,7 +224,7 @@ fn wasi(plugin: &Inner, access: &Access) -> Result<WasiCtx, String> {
     plugin.clocks.give(&mut wasi);
     let grants = access.now();
     if !grants.directories.is_empty() {
-        directories::open(&grants, &plugin.forbidden, &mut wasi)?;
+        directories::open(&grants, &plugin.pins.load(), &plugin.forbidden, &mut wasi)?;
         let folders = || {
             let folders: Vec<_> = grants.directories.iter().map(|grant| grant.guest()).collect();
             folders.join(", ")

@@ -108,7 +108,7 @@ impl Peer {
         let path = (kind != PeerEventKind::Disconnected).then_some(PathRef::Direct(Transport::Quic));
         let event = PeerEvent {
             kind,
-            peer: self.who.other().peer(),
+            peer: Some(self.who.other().peer()),
             path,
             at: SystemTime::UNIX_EPOCH,
         };

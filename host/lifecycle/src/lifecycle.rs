@@ -209,6 +209,11 @@ impl<Source: Clone> Lifecycle<Source> {
         }
     }
 
+    /// Sets how long what runs may take to end. What drains already keeps its time.
+    pub fn set_drain(&mut self, drain: Duration) {
+        self.policy.drain = drain;
+    }
+
     /// Takes new settings. A service that does not hear of them through `life` is started again.
     pub fn handle_settings_changed(&mut self, now: Instant) {
         if let Some(candidate) = &mut self.candidate {

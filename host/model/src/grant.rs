@@ -161,6 +161,12 @@ impl Grants {
         is_own_protocol(plugin, protocol) || self.protocols.iter().any(|pattern| pattern.matches(protocol))
     }
 
+    /// Returns whether this very protocol is granted, or is the plugin's own. A pattern is no reason to serve what a
+    /// manifest names: the services that it stands for belong to the plugins that the config binds them to.
+    pub fn names_protocol(&self, plugin: &str, protocol: &str) -> bool {
+        is_own_protocol(plugin, protocol) || self.protocols.iter().any(|pattern| pattern.is_exactly(protocol))
+    }
+
     /// Returns whether connecting to `host:port` is granted.
     pub fn allows_connect(&self, target: &str) -> bool {
         self.tcp.connect.iter().any(|pattern| pattern.matches(target))

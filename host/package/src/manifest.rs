@@ -137,6 +137,16 @@ impl FlagType {
         }
     }
 
+    /// Its name in `plugin.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+        }
+    }
+
     fn fits(self, value: &serde_json::Value) -> bool {
         match self {
             Self::String => value.is_string(),
@@ -356,12 +366,19 @@ fn word(reader: &mut Reader<'_>, table: Table<'_, '_>, seen: &mut BTreeSet<Strin
     None
 }
 
+/// What every word takes, so that no plugin can have it.
+const OWN_FLAGS: [&str; 7] = ["config", "json", "color", "verbose", "quiet", "help", "version"];
+
 fn flag(reader: &mut Reader<'_>, table: Table<'_, '_>, names: &mut BTreeSet<String>) -> Option<FlagSpec> {
     reader.keys(
         table,
         &["name", "type", "summary", "required", "default", "positional"],
     );
     let name = word(reader, table, names);
+    if let Some(taken) = name.as_ref().filter(|name| OWN_FLAGS.contains(&name.as_str())) {
+        let message = format!("--{taken} is a flag of peerup itself; choose another name");
+        reader.problem(&table.span(), table.path_of("name"), message);
+    }
     let kind = reader.text(table, "type", NAME).and_then(|text| {
         let kind = FlagType::read(text.get_ref());
         if kind.is_none() {

@@ -488,6 +488,8 @@ impl SupervisorActor {
             return;
         };
         let (slot, over) = (loaded.slot.clone(), loaded.over.clone());
+        // Commands and handlers that ask for it hear that they are to end.
+        slot.plugin().begin_stopping();
         let is_last = !loaded.is_replaced;
         let inherited = loaded.inherited.clone();
         let older: Vec<Arc<Slot>> = self
@@ -636,7 +638,7 @@ fn protocols(plugin: &Plugin) -> Vec<String> {
         .iter()
         .filter(|protocol| !protocol.contains('*'));
     named
-        .filter(|protocol| grants.allows_protocol(manifest.name.as_str(), protocol))
+        .filter(|protocol| grants.names_protocol(manifest.name.as_str(), protocol))
         .cloned()
         .collect()
 }

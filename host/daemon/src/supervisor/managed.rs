@@ -54,6 +54,10 @@ pub(super) struct ServiceRun {
 
 impl Managed {
     pub(super) fn new(entry: PluginEntry, policy: Policy, seed: u64, now: Instant) -> Self {
+        let policy = Policy {
+            drain: entry.limits.drain,
+            ..policy
+        };
         Self {
             machine: Lifecycle::new(Source::Library, policy, seed, now),
             entry,
@@ -70,6 +74,7 @@ impl Managed {
     pub(super) fn take(&mut self, entry: &PluginEntry, now: Instant) {
         let before = std::mem::replace(&mut self.entry, entry.clone());
         let was_forgotten = std::mem::take(&mut self.is_forgotten);
+        self.machine.set_drain(entry.limits.drain);
         if before.grants != entry.grants {
             // Rights that were taken away are gone at once, whatever becomes of the plugin.
             for loaded in self.loaded.values() {

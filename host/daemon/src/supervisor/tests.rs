@@ -204,7 +204,7 @@ fn name(text: &str) -> PluginName {
 }
 
 impl Bench {
-    /// Nothing is applied yet; the config has one plugin, `hostile`.
+    /// Nothing is applied yet; the config has one plugin, `hostile`, whose drain time is that of the policy.
     fn new(policy: Policy) -> Self {
         let cache = tempfile::tempdir().unwrap();
         let engine = Engine::new(EngineConfig {
@@ -218,7 +218,9 @@ impl Bench {
         let mut config = peerup_config::parse_node(text, Path::new("/x/config.yaml"))
             .unwrap()
             .config;
-        config.plugins = BTreeMap::from([(name("hostile"), entry())]);
+        let mut hostile = entry();
+        hostile.limits.drain = policy.drain;
+        config.plugins = BTreeMap::from([(name("hostile"), hostile)]);
         let services = Arc::new(ServiceTable::new(ProtocolTable::default(), &config).unwrap());
         let (sender, started) = mpsc::unbounded_channel();
         let script = Arc::new(Script::default());

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
-use peerup_api::{PluginCommandInfo, PluginInfo, PluginLimitsInfo};
+use peerup_api::{PluginCommandInfo, PluginFlagInfo, PluginInfo, PluginLimitsInfo};
 use peerup_config::PluginEntry;
 use peerup_engine::{PluginStats, Splices};
 use peerup_lifecycle::{Generation, Stage};
 use peerup_model::{ErrorCode, Failure, PluginName};
+use peerup_package::CommandSpec;
 
 use super::{package::Package, routing::Slot};
 
@@ -110,10 +111,7 @@ impl PluginView {
                 .map(|one| one.commands.as_slice())
                 .unwrap_or_default()
                 .iter()
-                .map(|command| PluginCommandInfo {
-                    name: command.name.clone(),
-                    summary: command.summary.clone(),
-                })
+                .map(command_info)
                 .collect(),
         }
     }
@@ -139,5 +137,21 @@ pub(super) fn add(sum: &mut PluginStats, one: &PluginStats) {
     sum.bytes_out += one.bytes_out;
     if one.last_error.is_some() {
         sum.last_error.clone_from(&one.last_error);
+    }
+}
+
+fn command_info(command: &CommandSpec) -> PluginCommandInfo {
+    let flags = command.flags.iter().map(|flag| PluginFlagInfo {
+        name: flag.name.clone(),
+        kind: flag.kind.as_str().to_owned(),
+        summary: flag.summary.clone(),
+        required: flag.required,
+        default: flag.default.clone(),
+        positional: flag.positional,
+    });
+    PluginCommandInfo {
+        name: command.name.clone(),
+        summary: command.summary.clone(),
+        flags: flags.collect(),
     }
 }

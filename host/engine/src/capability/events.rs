@@ -68,9 +68,10 @@ async fn next(events: &mut Receiver<PeerEvent>) -> Result<events::Event, HostErr
                 PeerEventKind::Connected => "peer-connected",
                 PeerEventKind::Disconnected => "peer-disconnected",
                 PeerEventKind::PathChanged => "path-changed",
+                PeerEventKind::Missed => "missed",
             }
             .to_owned(),
-            peer: Some(peer_record(&event.peer)),
+            peer: event.peer.as_ref().map(peer_record),
             path: event.path.as_ref().map(path_variant),
             at: millis(event.at),
         }),

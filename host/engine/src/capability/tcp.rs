@@ -49,7 +49,7 @@ impl<T: Send + 'static> tcp::HostWithStore<T> for Capabilities {
 
 impl tcp::HostListener for InstanceState {
     fn local_address(&mut self, listener: Resource<ListenerHandle>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&listener)?.0.local_address().to_string())
+        Ok(self.table.get(&listener)?.listener.local_address().to_string())
     }
 
     fn drop(&mut self, listener: Resource<ListenerHandle>) -> wasmtime::Result<()> {
@@ -63,12 +63,16 @@ impl<T: Send + 'static> tcp::HostListenerWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         listener: Resource<ListenerHandle>,
     ) -> wasmtime::Result<Result<Resource<DuplexHandle>, types::Error>> {
-        let handle = accessor.with(|mut access| {
+        let (handle, asked) = accessor.with(|mut access| {
             let held = access.get().table.get(&listener)?;
-            wasmtime::error::Ok(held.0.clone())
+            wasmtime::error::Ok((held.listener.clone(), held.asked.clone()))
         })?;
+        // Asked before and after the wait: the grant may be taken away meanwhile.
+        let granted = || accessor.with(|mut access| access.get().access.address(Reach::TcpListen, &asked));
         let accepted = async {
+            granted()?;
             let stream = accept(&*handle).await?;
+            granted()?;
             accessor.with(|mut access| access.get().hold(stream))
         };
         let on = || handle.local_address().to_string();
@@ -105,7 +109,10 @@ async fn listen(
     addresses: Vec<SocketAddr>,
 ) -> Result<ListenerHandle, HostError> {
     match sockets.listen(addresses).await {
-        Ok(listener) => Ok(ListenerHandle(Arc::from(listener))),
+        Ok(listener) => Ok(ListenerHandle {
+            listener: Arc::from(listener),
+            asked: address.into(),
+        }),
         Err(error) => Err(listen_error(address, &error)),
     }
 }

@@ -28,7 +28,7 @@ impl<T: Send + 'static> udp::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Resource<SocketHandle>, types::Error>> {
         let made = async {
             let addresses = super::looked_up(accessor, Reach::UdpBind, &address, LOOKUP_TIMEOUT).await?;
-            let bound = Socket::bind(&*super::sockets(accessor), addresses).await;
+            let bound = Socket::bind(&*super::sockets(accessor), &address, addresses).await;
             hold(accessor, bound.map_err(|error| bind_error(&address, &error)))
         };
         Ok(observed(accessor, "udp.bind", || address.clone(), made).await)
@@ -40,7 +40,7 @@ impl<T: Send + 'static> udp::HostWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Resource<SocketHandle>, types::Error>> {
         let made = async {
             let addresses = super::looked_up(accessor, Reach::UdpConnect, &target, LOOKUP_TIMEOUT).await?;
-            let connected = Socket::connect(&*super::sockets(accessor), addresses).await;
+            let connected = Socket::connect(&*super::sockets(accessor), &target, addresses).await;
             let failed = |error| HostError::Unreachable(format!("{target} cannot be reached: {error}"));
             hold(accessor, connected.map_err(failed))
         };
@@ -70,7 +70,9 @@ impl<T: Send + 'static> udp::HostSocketWithStore<T> for Capabilities {
             let state = access.get();
             let socket = state.table.get(&socket)?.0.clone();
             let granted = |address: &str| state.access.address(Reach::UdpConnect, address);
-            let destination = socket.destination(remote.as_deref(), granted);
+            let destination = socket
+                .still_granted(&state.access)
+                .and_then(|()| socket.destination(remote.as_deref(), granted));
             wasmtime::error::Ok((socket, state.plugin.clone(), destination))
         })?;
         let on = || match &destination {
@@ -101,8 +103,12 @@ impl<T: Send + 'static> udp::HostSocketWithStore<T> for Capabilities {
             let state = access.get();
             wasmtime::error::Ok((state.table.get(&socket)?.0.clone(), state.plugin.clone()))
         })?;
+        // Asked before and after the wait: the grant may be taken away meanwhile.
+        let granted = || accessor.with(|mut access| socket.still_granted(&access.get().access));
         let received = async {
+            granted()?;
             let received = socket.receive(max).await?;
+            granted()?;
             let bytes = received.iter().map(|datagram| datagram.data.len()).sum();
             plugin.counters.count_datagrams(received.len(), bytes, 0);
             if let Some(pause) = plugin.counters.pass(bytes) {

@@ -18,6 +18,7 @@ mod events;
 mod grants;
 mod limits;
 mod peers;
+mod revoked;
 mod services;
 mod store;
 mod support;

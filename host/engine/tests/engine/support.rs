@@ -57,7 +57,7 @@ impl OnePeer {
     pub(crate) fn event(&self, kind: PeerEventKind, path: Option<PathRef>) -> PeerEvent {
         PeerEvent {
             kind,
-            peer: self.home().peer,
+            peer: Some(self.home().peer),
             path,
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
         }

@@ -18,6 +18,11 @@ impl ProtocolPattern {
         self == other || self.matches(&other.0)
     }
 
+    /// Returns whether it is this protocol id and no pattern.
+    pub fn is_exactly(&self, protocol: &str) -> bool {
+        !self.0.contains('*') && self.matches(protocol)
+    }
+
     /// Returns whether it covers this protocol id.
     pub fn matches(&self, protocol: &str) -> bool {
         let core = [

@@ -309,3 +309,16 @@ proptest! {
         prop_assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
     }
 }
+
+#[test]
+fn a_pattern_opens_protocols_and_names_none() {
+    let grants: Grants = serde_json::from_value(serde_json::json!({
+        "protocols": ["/peerup/*/1.0.0", "/peerup/chess/1.0.0"]
+    }))
+    .unwrap();
+    assert!(grants.allows_protocol("games", "/peerup/ssh/1.0.0"));
+    assert!(!grants.names_protocol("games", "/peerup/ssh/1.0.0"));
+    assert!(grants.names_protocol("games", "/peerup/chess/1.0.0"));
+    assert!(grants.names_protocol("games", "/peerup/p/games/move/1.0.0"));
+    assert!(!grants.names_protocol("games", "/peerup/invite/2.0.0"));
+}
