@@ -330,6 +330,13 @@ fn check_compares_rights_with_the_version_before() {
         "{checked:#?}"
     );
     checked.ok();
+    // Without the flag it is the version that is installed here.
+    let node = Node::init(folder.path(), "home");
+    let old = folder.path().join("old.peerup");
+    let project = folder.path().to_str().unwrap();
+    node.run(&["plugin", "install", old.to_str().unwrap(), "--yes-as-declared"])
+        .ok();
+    assert!(node.run(&["plugin", "check", project]).ok().contains(lines));
     // An empty component can be packed, and no host can run it.
     let packed = run(folder.path(), &["plugin", "check", "old.peerup"]).fails(1, &["chess has"]);
     assert!(packed.stdout.contains("exports none of"), "{packed:#?}");
