@@ -65,8 +65,10 @@ pub(crate) async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::select! {
-        outcome = work => outcome,
+        // Signals are watched for before the work begins: one that comes in between would be lost.
+        biased;
         () = interrupted() => Err(Failure::new(ErrorCode::Interrupted, "interrupted")),
+        outcome = work => outcome,
     }
 }
 

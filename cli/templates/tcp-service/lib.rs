@@ -1,6 +1,8 @@
 //! {{name}}: serves TCP services. Each stream that a peer opens is joined with a connection to where the service is.
 
-use peerup_plugin_sdk::{Duplex, Error, Inbound, Request, ServiceBinding, join, log, settings, tcp};
+use peerup_plugin_sdk::{
+    Duplex, Error, Inbound, Request, ServiceBinding, join, log, settings, tcp,
+};
 use serde::Deserialize;
 
 struct Plugin;

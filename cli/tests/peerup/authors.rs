@@ -9,7 +9,10 @@ use std::{
 use peerup_package::{Manifest, Package, Surface, UseStatus, capability_uses};
 use serde_json::Value;
 
-use crate::support::{BUILD, Outcome, bare, with_toolchain};
+use crate::{
+    names::command,
+    support::{BUILD, Client, Node, Outcome, Pair, bare, with_toolchain},
+};
 
 const TEMPLATES: [&str; 4] = ["command", "tcp-service", "resolver", "service"];
 
@@ -327,6 +330,13 @@ fn check_compares_rights_with_the_version_before() {
         "{checked:#?}"
     );
     checked.ok();
+    // Without the flag it is the version that is installed here.
+    let node = Node::init(folder.path(), "home");
+    let old = folder.path().join("old.peerup");
+    let project = folder.path().to_str().unwrap();
+    node.run(&["plugin", "install", old.to_str().unwrap(), "--yes-as-declared"])
+        .ok();
+    assert!(node.run(&["plugin", "check", project]).ok().contains(lines));
     // An empty component can be packed, and no host can run it.
     let packed = run(folder.path(), &["plugin", "check", "old.peerup"]).fails(1, &["chess has"]);
     assert!(packed.stdout.contains("exports none of"), "{packed:#?}");
@@ -361,4 +371,56 @@ fn the_greeters_share_a_protocol_and_check_says_what_that_costs() {
         );
         checked.ok();
     }
+}
+
+/// Makes a plugin of a template, and its package.
+fn packed(folder: &Path, template: &str) -> String {
+    let name = format!("my-{template}");
+    run(folder, &["plugin", "new", &name, "--template", template]).ok();
+    building(folder, &["plugin", "build", &name]).ok();
+    building(folder, &["plugin", "pack", &name]).ok();
+    let path = folder.join(format!("{name}-0.1.0.peerup"));
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_the_templates_make_works_between_two_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut pair = Pair::prepare();
+    let install = |node: &Node, template: &str| {
+        let file = packed(folder.path(), template);
+        fs::remove_dir_all(folder.path().join(format!("my-{template}"))).unwrap();
+        node.run(&["plugin", "install", &file, "--yes-as-declared"]).ok();
+    };
+    install(&pair.home, "command");
+    install(&pair.home, "tcp-service");
+    pair.home
+        .replace("  echo:\n", "  echo:\n    plugin: my-tcp-service\n");
+    install(&pair.laptop, "command");
+    install(&pair.laptop, "service");
+    install(&pair.laptop, "resolver");
+    pair.laptop.edit(|text| {
+        let settings = "  my-resolver:\n    settings: { names: 'storage=home' }\n";
+        format!(
+            "{}resolvers: [names-local, my-resolver]\n",
+            text.replace("  my-resolver:\n", settings)
+        )
+    });
+    pair.home.start();
+    pair.laptop.start();
+
+    let greeted = command(
+        &pair.laptop,
+        "my-command",
+        "greet",
+        r#"{"peer": "home", "name": "Ada"}"#,
+    );
+    assert!(greeted.contains("hello Ada, you are laptop"), "{greeted}");
+    let (_proxy, address) = pair.laptop.proxy("home", "echo");
+    assert!(Client::connect(&address).echoes());
+    let home = pair.home.peer_id();
+    let resolved = pair.laptop.run(&["resolve", "storage"]).ok();
+    assert_eq!(resolved, format!("{home} (my-resolver)"));
+    let up = command(&pair.laptop, "my-service", "uptime", "{}");
+    assert!(up.contains(r#""minutes":0"#), "{up}");
 }

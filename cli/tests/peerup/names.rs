@@ -70,7 +70,7 @@ fn ask_dns(node: &Node, port: u16, grants: &str) {
 
 /// Runs a command of a plugin through the API, its arguments as they are.
 #[track_caller]
-fn command(node: &Node, plugin: &str, command: &str, arguments: &str) -> String {
+pub(crate) fn command(node: &Node, plugin: &str, command: &str, arguments: &str) -> String {
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--unix-socket"]).arg(node.file("peerup.sock"));
     curl.args([

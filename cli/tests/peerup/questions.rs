@@ -76,6 +76,24 @@ fn ctrl_c_at_the_question_ends_it_and_changes_nothing() {
     assert_eq!(files(&node), before);
 }
 
+/// Getting it watches for signals, and they stay watched.
+#[cfg(feature = "oci")]
+#[test]
+fn ctrl_c_ends_the_question_after_a_registry_was_asked_too() {
+    let (_runtime, server) = crate::registry::registry(crate::registry::server::Auth::None);
+    let (_folder, node) = node();
+    let before = files(&node);
+    let place = server.reference("chess:1").to_string();
+    let file = package(&node, "0.1.0", ASKS, None);
+    node.run(&["plugin", "publish", &file, &place]).ok();
+    let mut terminal = at_terminal(&node, &["plugin", "install", &place]);
+    terminal.shows(INSTALL);
+    terminal.types("\u{3}");
+    let (code, shown) = terminal.ends();
+    assert_eq!(code, 130, "{shown}");
+    assert_eq!(files(&node), before);
+}
+
 #[test]
 fn a_flag_answers_before_anybody_is_asked() {
     let (_folder, node) = node();

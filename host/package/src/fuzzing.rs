@@ -2,10 +2,12 @@
 //!
 //! Each must return for any input, and checks that what was read is written back the same.
 
-use crate::{lock::LockFile, manifest::Manifest, package::Package};
+use crate::{lock::LockFile, manifest::Manifest, package::Package, surface::Surface};
 
 /// Reads a package; one that holds is packed again from its own parts, and read the same.
 pub fn package(data: &[u8]) {
+    // What it imports is told of any component, whether it is a package or not.
+    let _ = Surface::read(data);
     let Ok(package) = Package::read(data.to_vec()) else {
         return;
     };

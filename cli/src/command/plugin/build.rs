@@ -49,7 +49,7 @@ pub(super) fn print_uses(uses: &[CapabilityUse]) -> Result<(), Failure> {
         [one.name.to_string(), one.status.to_string(), seen]
     };
     let rows: Vec<[String; 3]> = uses.iter().map(row).collect();
-    output::table(["CAPABILITY", "", "SEEN"], &rows)
+    output::table(["CAPABILITY", "STATUS", "SEEN"], &rows)
 }
 
 /// Fails where a right is used that nobody will be asked for.

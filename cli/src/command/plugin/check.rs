@@ -60,11 +60,11 @@ pub(super) async fn run(context: &Context, arguments: &PluginCheck) -> Result<()
         return Ok(());
     }
     let shown = report.name.as_deref().unwrap_or(project::MANIFEST);
-    let what = if errors == 1 { "error" } else { "errors" };
-    Err(
-        Failure::new(ErrorCode::Failed, format!("{shown} has {errors} {what}"))
-            .with_hint("correct what stands above and check again"),
+    Err(Failure::new(
+        ErrorCode::Failed,
+        format!("{shown} has {}", counted(errors, "error")),
     )
+    .with_hint("correct what stands above and check again"))
 }
 
 /// Reads what was named. A manifest with mistakes is a report of its own: there is nothing more to look at.
@@ -261,16 +261,24 @@ fn print(context: &Context, report: &Report) -> Result<(), Failure> {
     let (Some(name), Some(version)) = (&report.name, &report.version) else {
         return Ok(());
     };
-    let [errors, warnings, advice] =
-        [Severity::Error, Severity::Warning, Severity::Advice].map(|severity| report.count(severity));
     let size = report
         .bytes
         .map_or_else(|| "not built".to_owned(), |bytes| output::bytes(bytes as u64));
     output::line(format!(
-        "{name} {version}, {size}: {errors} errors, {warnings} warnings, {advice} advice"
+        "{name} {version}, {size}: {}, {}, {} advice",
+        counted(report.count(Severity::Error), "error"),
+        counted(report.count(Severity::Warning), "warning"),
+        report.count(Severity::Advice)
     ))?;
     if let Some(start) = report.start {
         context.note(&start.told());
     }
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }

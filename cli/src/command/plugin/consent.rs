@@ -55,15 +55,15 @@ pub(super) fn answer(
 /// Asks on the terminal. Anything but yes is no; Ctrl-C ends the command as it does everywhere else.
 pub(super) async fn ask(question: &str) -> Result<bool, Failure> {
     let failed = |error: io::Error| failed(format!("the terminal cannot be asked: {error}"));
-    let mut err = io::stderr().lock();
-    let asked = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
-    drop(err);
-    asked.map_err(failed)?;
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map(|_| line)
-    });
     let line = session::until_interrupted(async {
+        let mut err = io::stderr();
+        write!(err, "{question} [y/N] ")
+            .and_then(|()| err.flush())
+            .map_err(failed)?;
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            io::stdin().lock().read_line(&mut line).map(|_| line)
+        });
         answer.await.map_err(io::Error::other).flatten().map_err(failed)
     })
     .await?;

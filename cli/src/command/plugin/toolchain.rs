@@ -112,7 +112,7 @@ async fn run_cargo(folder: &Path, profile: Profile, sdk: Option<String>) -> Resu
         ])
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stdout(Stdio::piped())
         .kill_on_drop(true);
     if profile == Profile::Release {
         command.arg("--release");
@@ -121,10 +121,14 @@ async fn run_cargo(folder: &Path, profile: Profile, sdk: Option<String>) -> Resu
         command.arg("--config").arg(sdk);
     }
     let output = session::until_interrupted(async {
+        let failed = |error| failed(format!("cargo cannot be run: {error}"));
+        // What cargo says to people goes where ours does.
         command
-            .output()
+            .spawn()
+            .map_err(failed)?
+            .wait_with_output()
             .await
-            .map_err(|error| failed(format!("cargo cannot be run: {error}")))
+            .map_err(failed)
     })
     .await?;
     if !output.status.success() {
@@ -155,11 +159,9 @@ fn component(said: &str, manifest: &Path) -> Option<PathBuf> {
         .filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let artifacts = messages.filter(|message| message.reason == "compiler-artifact");
     let same = |path: &Path| path == manifest || same_file(path, manifest);
-    let ours = artifacts.filter(|message| same(&message.manifest_path));
+    let mut ours = artifacts.filter(|message| same(&message.manifest_path));
     let is_component = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wasm");
-    ours.flat_map(|message| message.filenames)
-        .filter(is_component)
-        .last()
+    ours.find_map(|message| message.filenames.into_iter().find(is_component))
 }
 
 /// Whether two paths lead to the same file, over links or not.
