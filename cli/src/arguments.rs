@@ -113,12 +113,20 @@ pub(crate) enum Command {
 impl Command {
     /// Returns the log level without -v and -q: a daemon tells what changes, a command only what is wrong.
     pub(crate) fn log_level(&self) -> &'static str {
-        match self {
+        match self.is_daemon() {
+            true => "info",
+            false => "warn",
+        }
+    }
+
+    /// Returns whether this runs the daemon.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(
+            self,
             Self::Daemon(Daemon {
                 command: None | Some(DaemonCommand::Start),
-            }) => "info",
-            _ => "warn",
-        }
+            })
+        )
     }
 }
 

@@ -67,7 +67,13 @@ pub enum Command {
     Deauthorize(DeauthorizeArguments),
     /// List the authorised peers
     ListPeers(OutputArguments),
-    /// Check the config
+    /// Show how the running relay is: peers, reservations, circuits
+    Status(OutputArguments),
+    /// Have the running relay read its config again; says what is in force and what needs a restart
+    Reload(OutputArguments),
+    /// Close the connections of a peer to the running relay; it may come back
+    Disconnect(DisconnectArguments),
+    /// Check the config, or go back to the last one that worked
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print the version
@@ -120,11 +126,21 @@ pub struct DeauthorizeArguments {
     pub peer: String,
 }
 
+/// Arguments of `disconnect`.
+#[derive(Debug, Args)]
+pub struct DisconnectArguments {
+    /// Peer id, or its beginning
+    #[arg(value_name = "ID")]
+    pub peer: String,
+}
+
 /// What to do with the config.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check the config file, the key and the list of authorised peers
     Validate,
+    /// Put the last config that a start was successful with in the place of this one
+    Rollback,
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn list_of(found: &Found) -> KeyFile {
 }
 
 /// Finds the peer that a text stands for: its id in any form, or a beginning that no other has.
-fn named(text: &str, peers: &[PeerId]) -> Result<Option<PeerId>, Failure> {
+pub(crate) fn named(text: &str, peers: &[PeerId]) -> Result<Option<PeerId>, Failure> {
     if let Ok(peer) = parse_peer_id(text) {
         return Ok(peers.contains(&peer).then_some(peer));
     }
