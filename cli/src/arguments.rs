@@ -205,6 +205,29 @@ pub(crate) enum DaemonCommand {
     },
     /// Read config and authorized_keys again.
     Reload,
+    /// Install the daemon as a service of systemd, run as the user peerup with its config in /etc/peerup.
+    Install(DaemonInstall),
+    /// End that service and take unit and program away; config, key and user stay.
+    Uninstall(DaemonPlace),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonInstall {
+    /// Only look whether everything is in place.
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonPlace {
+    /// Folder with `bin` for the program.
+    #[arg(long, value_name = "DIR", env = "PEERUP_PREFIX", default_value = "/usr/local")]
+    pub(crate) prefix: PathBuf,
+    /// Root of the system; another one than / is an image that is being built, where nothing is started.
+    #[arg(long, value_name = "DIR", env = "PEERUP_ROOT", default_value = "/")]
+    pub(crate) root: PathBuf,
 }
 
 #[derive(Debug, Args)]

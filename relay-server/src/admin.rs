@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{RelayControl, RelaySnapshot};
+use crate::control::RelayControl;
+use crate::reload::Reloaded;
+use crate::snapshot::RelaySnapshot;
 
 /// The longest request, in bytes.
 const MAX_REQUEST: u64 = 4 << 10;
@@ -322,7 +324,7 @@ async fn answer(
 }
 
 /// Reads the config again and puts what can be live in force.
-pub(crate) async fn reload(control: &RelayControl, config: &Path) -> Result<crate::Reloaded, Failure> {
+pub(crate) async fn reload(control: &RelayControl, config: &Path) -> Result<Reloaded, Failure> {
     let path = config.to_owned();
     let loaded = tokio::task::spawn_blocking(move || load_relay(&path))
         .await
@@ -341,7 +343,7 @@ pub(crate) async fn reload(control: &RelayControl, config: &Path) -> Result<crat
 }
 
 fn named(text: &str, connected: &[PeerId]) -> Result<PeerId, Failure> {
-    let found = crate::command::named(text, connected)?;
+    let found = crate::peer_name::named(text, connected)?;
     found.filter(|peer| connected.contains(peer)).ok_or_else(|| {
         Failure::new(ErrorCode::NotFound, format!("{text} is not connected"))
             .with_hint("`relay-server status` shows who is")

@@ -6,6 +6,7 @@ mod keys;
 mod rollback;
 mod running;
 mod serve;
+mod setup;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,6 @@ use peerup_model::{ErrorCode, Failure};
 use peerup_trust::{IdentityError, KeyFileError};
 
 use crate::arguments::{Arguments, Command, ConfigCommand};
-
-pub(crate) use keys::named;
 
 /// Where a config is looked for when none is named, in this order.
 const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server.yaml"];
@@ -35,6 +34,7 @@ pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
         Command::Authorize(authorize) => keys::authorize(&found(named)?, &authorize),
         Command::Deauthorize(deauthorize) => keys::deauthorize(&found(named)?, &deauthorize),
         Command::ListPeers(output) => keys::list_peers(&found(named)?, &output),
+        Command::Setup(setup) => setup::setup(&setup),
         Command::Status(output) => running::status(&found(named)?, &output),
         Command::Reload(output) => running::reload(&found(named)?, &output),
         Command::Disconnect(disconnect) => running::disconnect(&found(named)?, &disconnect),

@@ -11,7 +11,7 @@ use peerup_model::{ADMIT_PROTOCOL, KAD_PROTOCOL};
 use peerup_ops::METRICS_TYPE;
 use serde::Serialize;
 
-use crate::server::{Ended, RelayControl, RelaySnapshot};
+use crate::control::{Ended, RelayControl};
 
 /// What `/healthz` answers.
 #[derive(Debug, Serialize)]
@@ -39,17 +39,6 @@ fn protocols() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
-}
-
-impl RelaySnapshot {
-    /// Returns `ok`, or `degraded` where a check of the watchdog does not pass or a listener has closed.
-    pub fn health(&self) -> &'static str {
-        let passes = self.checks.iter().all(|(_, passes)| *passes);
-        match passes && self.listeners == self.listeners_wanted {
-            true => "ok",
-            false => "degraded",
-        }
-    }
 }
 
 /// Returns the router of the health endpoint.

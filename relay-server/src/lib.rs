@@ -12,6 +12,7 @@ mod archive;
 mod arguments;
 mod asn;
 mod command;
+mod control;
 mod dial_guard;
 mod guard;
 mod health;
@@ -19,12 +20,14 @@ mod lease;
 mod limits;
 mod membership;
 mod metrics;
+mod peer_name;
 mod qr;
 mod quiet;
 mod records;
 mod reload;
 mod rules;
 mod server;
+mod snapshot;
 mod swarm;
 mod watch;
 
@@ -34,12 +37,14 @@ pub use admission::{
 };
 pub use arguments::{
     Arguments, AuthorizeArguments, Color, Command, ConfigCommand, DeauthorizeArguments, DisconnectArguments,
-    GlobalArguments, InitArguments, OutputArguments,
+    GlobalArguments, InitArguments, OutputArguments, SetupArguments,
 };
 pub use asn::{AsnError, AsnTable, LineError};
 pub use command::{log_config, run_command};
+pub use control::{Ended, RelayControl, ReloadError};
 pub use lease::{Grant, LeaseLimits, LeaseRefused, Leases, Network, Origin};
 pub use metrics::METRICS;
 pub use qr::qr_picture;
 pub use reload::Reloaded;
-pub use server::{ConnectedPeer, Ended, Relay, RelayControl, RelaySnapshot, StartError, check};
+pub use server::{Relay, StartError, check};
+pub use snapshot::{ConnectedPeer, RelaySnapshot};

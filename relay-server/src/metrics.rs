@@ -10,7 +10,7 @@ use peerup_ops::{Kind, Metric, PROCESS_METRICS, Sheet, add_process};
 use peerup_trust::AdmitRefusal;
 
 use crate::lease::Grant;
-use crate::server::RelaySnapshot;
+use crate::snapshot::RelaySnapshot;
 use Kind::{Counter, Gauge};
 
 /// What the relay refuses, and why.

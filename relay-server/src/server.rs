@@ -15,12 +15,11 @@ use libp2p::metrics::Registry;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{PeerId, Swarm, TransportError, kad, ping};
 use multiaddr::Multiaddr;
-use peerup_config::{RelayConfig, RelayResources};
+use peerup_config::RelayConfig;
 use peerup_model::ADMIT_PROTOCOL;
 use peerup_net::{Audience, GateCounters, InboundStream, ProtocolTable, StreamLimits, Streams};
-use peerup_ops::Watch;
 use peerup_trust::{IdentityError, KeyFileError, Role, load_identity};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -28,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use crate::address;
 use crate::admit::answer_admit;
 use crate::asn::{AsnError, AsnTable};
+use crate::control::{RelayCommand, RelayControl, load_asn};
 use crate::membership::Membership;
-use crate::metrics::{self, Meters};
+use crate::metrics::Meters;
 use crate::quiet::Quiet;
 use crate::records;
 use crate::reload::{self, Reloaded};
+use crate::snapshot::{ConnectedPeer, RelaySnapshot};
 use crate::swarm::{Behaviour, BehaviourEvent, build};
 use crate::watch::{FileStamp, watch_file};
 
@@ -79,168 +80,9 @@ pub enum StartError {
     /// The transports cannot be set up.
     #[error(transparent)]
     Transport(#[from] peerup_net::TransportError),
-    /// It has ended before it could do what was asked.
-    #[error(transparent)]
-    Ended(Ended),
     /// The admit protocol cannot be offered.
     #[error("cannot offer the admit protocol: {0}")]
     Protocol(#[from] peerup_net::RegisterError),
-}
-
-/// One peer that is connected to a relay.
-#[derive(Debug, Clone)]
-pub struct ConnectedPeer {
-    /// Who it is.
-    pub peer: PeerId,
-    /// Its connections.
-    pub connections: usize,
-    /// Where the oldest of them comes from.
-    pub address: Multiaddr,
-    /// How long that one has lasted.
-    pub age: Duration,
-}
-
-/// The state of a relay at one moment.
-#[derive(Debug, Clone)]
-pub struct RelaySnapshot {
-    /// Who the relay is.
-    pub peer_id: PeerId,
-    /// How long it has run.
-    pub uptime: Duration,
-    /// Sockets that it listens on.
-    pub listeners: usize,
-    /// Sockets that it listened on at its start.
-    pub listeners_wanted: usize,
-    /// Who is connected, in the order of their ids.
-    pub peers: Vec<ConnectedPeer>,
-    /// Peers in the list of authorised peers.
-    pub members: usize,
-    /// Peers that members have admitted.
-    pub guests: usize,
-    /// Peers that hold a reservation.
-    pub reservations: usize,
-    /// Circuits that are open.
-    pub circuits: u64,
-    /// Prefixes in the table of AS numbers; 0 without one.
-    pub asn_prefixes: usize,
-    /// The limits in force.
-    pub limits: RelayResources,
-    /// What changed in the config since the start and waits for the next one.
-    pub waits_for_restart: Vec<&'static str>,
-    /// The checks of the watchdog with whether they pass; none where it does not watch.
-    pub checks: Vec<(&'static str, bool)>,
-    pub(crate) gate: Arc<GateCounters>,
-}
-
-/// What the handle asks of the actor.
-enum RelayCommand {
-    /// Say that the actor is alive, and what it listens on and listened on.
-    Health { reply: oneshot::Sender<(usize, usize)> },
-    /// Describe the relay.
-    Snapshot { reply: oneshot::Sender<RelaySnapshot> },
-    /// Close every connection of a peer; answers how many there were.
-    Disconnect {
-        peer: PeerId,
-        reply: oneshot::Sender<usize>,
-    },
-    /// Put what can be live of another config in force.
-    Reload {
-        config: Box<RelayConfig>,
-        asn: Option<Arc<AsnTable>>,
-        reply: oneshot::Sender<Reloaded>,
-    },
-    /// Stand still for so long, as a bug would make the actor do.
-    #[cfg(debug_assertions)]
-    Stall { time: Duration },
-}
-
-/// What a relay that has ended answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the relay has ended")]
-pub struct Ended;
-
-/// The way to ask a running relay. Cheap to clone; it does not keep the relay running.
-#[derive(Debug, Clone)]
-pub struct RelayControl {
-    commands: mpsc::Sender<RelayCommand>,
-    meters: Arc<Meters>,
-    transports: Arc<Registry>,
-    watch: Arc<std::sync::OnceLock<Watch>>,
-}
-
-impl RelayControl {
-    /// Asks whether the actor is alive; returns the sockets that it listens on, and those at its start. Waits for as
-    /// long as it stands still.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub async fn health(&self) -> Result<(usize, usize), Ended> {
-        self.ask(|reply| RelayCommand::Health { reply }).await
-    }
-
-    /// Describes the relay as it is now.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub async fn snapshot(&self) -> Result<RelaySnapshot, Ended> {
-        let mut snapshot = self.ask(|reply| RelayCommand::Snapshot { reply }).await?;
-        snapshot.checks = self.watch.get().map(Watch::checks).unwrap_or_default();
-        Ok(snapshot)
-    }
-
-    /// Closes every connection of a peer and returns how many there were. It may come back, unless it lost its right.
-    ///
-    /// # Errors
-    /// The relay has ended.
-    pub async fn disconnect(&self, peer: PeerId) -> Result<usize, Ended> {
-        self.ask(|reply| RelayCommand::Disconnect { peer, reply }).await
-    }
-
-    /// Puts what can be live of another config in force, reads the list of authorised peers again, and says what came
-    /// into force and what waits for the next start.
-    ///
-    /// # Errors
-    /// The table of AS numbers cannot be used, or the relay has ended; nothing has changed then.
-    pub async fn reload(&self, config: RelayConfig) -> Result<Reloaded, StartError> {
-        let outcome = self.try_reload(config).await;
-        self.meters.count_reload(outcome.is_ok());
-        outcome
-    }
-
-    async fn try_reload(&self, config: RelayConfig) -> Result<Reloaded, StartError> {
-        let asn = load_asn(config.resources.asn_table.clone()).await?;
-        let config = Box::new(config);
-        let asked = self
-            .ask(|reply| RelayCommand::Reload { config, asn, reply })
-            .await;
-        asked.map_err(StartError::Ended)
-    }
-
-    /// Returns its metrics as OpenMetrics text.
-    ///
-    /// # Errors
-    /// The relay has ended.
-    pub async fn scrape(&self) -> Result<String, Ended> {
-        let snapshot = self.snapshot().await?;
-        Ok(metrics::scrape(&snapshot, &self.meters, &self.transports))
-    }
-
-    /// Takes where the watchdog tells what it finds. Called once.
-    pub(crate) fn set_watch(&self, watch: Watch) {
-        let _ = self.watch.set(watch);
-    }
-
-    /// Makes the actor stand still, so that a test sees what notices that.
-    #[cfg(debug_assertions)]
-    pub(crate) async fn stall(&self, time: Duration) {
-        let _ = self.commands.send(RelayCommand::Stall { time }).await;
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> RelayCommand) -> Result<T, Ended> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| Ended)?;
-        answer.await.map_err(|_| Ended)
-    }
 }
 
 /// A handle to a running relay. Dropping it ends the relay without waiting for that.
@@ -293,12 +135,7 @@ impl Relay {
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
         let (note, notes) = mpsc::channel(1);
         let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
-        let control = RelayControl {
-            commands: sender,
-            meters: meters.clone(),
-            transports: Arc::new(transports),
-            watch: Arc::default(),
-        };
+        let control = RelayControl::new(sender, meters.clone(), transports);
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_file(path, seen, note));
         let actor = RelayActor {
@@ -385,21 +222,6 @@ pub fn check(config: &RelayConfig) -> Result<usize, StartError> {
     }
     let (membership, _) = Membership::start(config, None, Arc::default())?;
     Ok(membership.count())
-}
-
-/// Reads the table of AS numbers, if there is one, beside the swarm's loop.
-async fn load_asn(path: Option<std::path::PathBuf>) -> Result<Option<Arc<AsnTable>>, StartError> {
-    let Some(path) = path else { return Ok(None) };
-    let named = path.clone();
-    let loaded = tokio::task::spawn_blocking(move || AsnTable::load(&path)).await;
-    let table = loaded.unwrap_or_else(|error| {
-        Err(AsnError::Read {
-            path: named,
-            source: io::Error::other(error),
-        })
-    })?;
-    tracing::info!(prefixes = table.len(), "the table of AS numbers is in use");
-    Ok(Some(Arc::new(table)))
 }
 
 /// Listens everywhere, and returns how many listeners there are when each of them stands.

@@ -5,7 +5,7 @@ use peerup_daemon::{Daemon, DaemonOptions, Mode};
 use peerup_model::Failure;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ping, proxy, service, status};
+use super::{ping, proxy, service, service_unit, status};
 use crate::{arguments::DaemonCommand, context::Context, output, session::Session};
 
 pub(crate) async fn run(context: &Context, command: Option<DaemonCommand>) -> Result<(), Failure> {
@@ -44,6 +44,8 @@ pub(crate) async fn run(context: &Context, command: Option<DaemonCommand>) -> Re
             .await
         }
         Some(DaemonCommand::Disconnect { id }) => disconnect(context, &id).await,
+        Some(DaemonCommand::Install(arguments)) => service_unit::install(context, &arguments),
+        Some(DaemonCommand::Uninstall(place)) => service_unit::uninstall(context, &place),
     }
 }
 

@@ -207,3 +207,35 @@ fn a_socket_that_others_may_open_is_refused() {
     let ended = daemon.finish(SOON).unwrap();
     Outcome::from(ended).fails(1, &["open to other users", "666", "SocketMode=0600"]);
 }
+
+#[test]
+fn the_daemon_is_installed_into_an_image_checked_and_taken_away() {
+    let (folder, node) = node();
+    let (root, fake) = (folder.path().join("image"), folder.path().join("fake"));
+    std::fs::create_dir_all(&fake).unwrap();
+    let systemctl = fake.join("systemctl");
+    std::fs::write(&systemctl, "#!/bin/sh\necho systemd 257\n").unwrap();
+    std::fs::set_permissions(&systemctl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", fake.display(), std::env::var("PATH").unwrap());
+    let run = |arguments: &[&str]| {
+        let mut command = crate::support::bare(&node.folder, arguments);
+        command.arg("--root").arg(&root).env("PATH", &path);
+        Outcome::of(command)
+    };
+
+    run(&["daemon", "install", "--check"]).fails(7, &["[FAIL]", "peerup.service"]);
+    run(&["daemon", "install"]).ok();
+    run(&["daemon", "install", "--check"]).ok();
+    let unit = std::fs::read_to_string(root.join("etc/systemd/system/peerup.service")).unwrap();
+    assert!(unit.contains("Type=notify-reload"), "{unit}");
+    assert!(
+        !unit
+            .lines()
+            .any(|line| line.starts_with("MemoryDenyWriteExecute=")),
+        "{unit}"
+    );
+    assert!(root.join("etc/peerup/identity.key").exists());
+    run(&["daemon", "uninstall"]).ok();
+    assert!(!root.join("etc/systemd/system/peerup.service").exists());
+    assert!(root.join("etc/peerup/identity.key").exists());
+}

@@ -23,7 +23,7 @@ use crate::{
     audit::Audit,
     extra_keys::ExtraKeys,
     invites::Invites,
-    metrics::Meters,
+    meters::Meters,
     names,
     plugin_logs::PluginLogs,
     proxies::Proxies,

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     app::App,
-    metrics::{Opener, RefusalKind},
+    meters::{Opener, RefusalKind},
     network, pairing,
     path_rules::{self, RefusalLog},
 };

@@ -17,6 +17,7 @@ mod failure;
 mod forward;
 mod http;
 mod invites;
+mod meters;
 mod metrics;
 mod names;
 mod network;

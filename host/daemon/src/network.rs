@@ -18,7 +18,7 @@ use peerup_net::{ConnSnapshot, NodeEvent, NodeSnapshot, OpenError, PeerStream, R
 use peerup_trust::Role;
 use tokio::sync::broadcast;
 
-use crate::{app::App, metrics::Opener, path_rules, plugin_logs::PluginLogs};
+use crate::{app::App, meters::Opener, path_rules, plugin_logs::PluginLogs};
 
 /// Events that wait for a slow plugin; the contract promises so many.
 const EVENT_QUEUE: usize = 256;

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{Event, Metadata, callsite::Identifier, level_filters::LevelFilter, subscriber::Interest};
-use tracing_subscriber::layer::{Context, Filter};
+use tracing::{Event, Metadata, Subscriber, callsite::Identifier};
+use tracing_subscriber::layer::{Context, Layer};
 
 /// Lines of one place that may come at once.
 const BURST: u32 = 100;
@@ -61,7 +61,7 @@ impl Allowance {
     }
 }
 
-/// The allowances of all places, shared by the filter, which spends them, and the writer, which tells what was
+/// The allowances of all places, shared by the layer, which spends them, and the writer, which tells what was
 /// left out.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flood(Arc<Mutex<HashMap<Option<Identifier>, Allowance>>>);
@@ -93,23 +93,10 @@ impl Flood {
     }
 }
 
-impl<S> Filter<S> for Flood {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // Decided anew for each event.
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+impl<S: Subscriber> Layer<S> for Flood {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         *metadata.level() > tracing::Level::INFO || self.admit(metadata.callsite(), Instant::now())
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        None
     }
 }
 

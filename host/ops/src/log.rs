@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     flood::Flood,
@@ -67,10 +67,10 @@ pub fn start_log(options: LogOptions) -> Result<LogGuard, LogError> {
             let journal = is_journal();
             let layer = layer
                 .event_format(Line::new(journal, options.color, flood.clone()))
-                .with_writer(io::stderr)
-                .with_filter(flood);
+                .with_writer(io::stderr);
             tracing_subscriber::registry()
                 .with(options.filter)
+                .with(flood)
                 .with(layer)
                 .try_init()
         }
@@ -80,13 +80,98 @@ pub fn start_log(options: LogOptions) -> Result<LogGuard, LogError> {
             writer = Some(guard);
             let layer = layer
                 .event_format(Line::new(false, false, flood.clone()))
-                .with_writer(queue)
-                .with_filter(flood);
+                .with_writer(queue);
             tracing_subscriber::registry()
                 .with(options.filter)
+                .with(flood)
                 .with(layer)
                 .try_init()
         }
     };
     Ok(LogGuard { _writer: writer })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Logs as a process does, and returns the lines.
+    fn logged(journal: bool, log: impl FnOnce()) -> Vec<String> {
+        let (written, flood) = (Written::default(), Flood::default());
+        let writer = written.clone();
+        let layer = fmt::layer()
+            .event_format(Line::new(journal, false, flood.clone()))
+            .with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry()
+            .with(EnvFilter::new("debug"))
+            .with(flood)
+            .with(layer);
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn one_place_that_is_flooded_drowns_no_other() {
+        let before = crate::lines_left_out();
+        let lines = logged(false, || {
+            for number in 0..1000 {
+                tracing::warn!(number, "a hostile peer was refused");
+            }
+            tracing::warn!("the disk is full");
+            for number in 0..200 {
+                tracing::debug!(number, "asked for");
+            }
+        });
+        let of = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+        assert!(
+            (100..=102).contains(&of("a hostile peer")),
+            "{}",
+            of("a hostile peer")
+        );
+        assert_eq!(of("the disk is full"), 1);
+        assert_eq!(of("asked for"), 200);
+        assert!(crate::lines_left_out() >= before + 898);
+    }
+
+    #[test]
+    fn the_journal_gets_a_priority_and_no_time_and_one_line_for_each_event() {
+        let lines = logged(true, || {
+            tracing::error!(peer = %"x\n<0>forged", "broken");
+            tracing::info!("well");
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines[0].starts_with("<3>") && lines[0].contains("broken"),
+            "{lines:?}"
+        );
+        assert_eq!(lines[1].trim_start_matches("<6>").trim(), "well");
+        let timed = logged(false, || tracing::info!("well"));
+        assert!(
+            timed[0].starts_with("20") && timed[0].contains("INFO"),
+            "{timed:?}"
+        );
+    }
 }

@@ -14,7 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{Found, tell};
 use crate::admin::{self, AdminRequest, AdminSocket};
-use crate::server::{Relay, RelayControl, RelaySnapshot, StartError, check};
+use crate::control::RelayControl;
+use crate::server::{Relay, StartError, check};
+use crate::snapshot::RelaySnapshot;
 use crate::{archive, health};
 
 /// How often the status that systemd shows is looked at.

@@ -13,12 +13,13 @@ use peerup_model::Failure;
 use peerup_net::NodeSnapshot;
 use peerup_ops::{METRICS_TYPE, Sheet, add_process};
 
-use super::{
-    Meters,
-    table::{self, METRICS},
-    traffic::path_label,
+use super::table::{self, METRICS};
+use crate::{
+    app::App,
+    meters::{Meters, path_label},
+    status,
+    supervisor::PluginView,
 };
-use crate::{app::App, status, supervisor::PluginView};
 
 /// States of a plugin, as [`peerup_lifecycle::Stage`] writes them.
 const STATES: [&str; 6] = ["loading", "ready", "active", "draining", "stopped", "failed"];

@@ -52,15 +52,15 @@ pub(crate) struct Account {
 
 /// One set of counters at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AccountView {
-    pub(super) service: String,
-    pub(super) peer: String,
-    pub(super) path: &'static str,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-    pub(super) by_peer: u64,
-    pub(super) by_node: u64,
-    pub(super) open: usize,
+pub(crate) struct AccountView {
+    pub(crate) service: String,
+    pub(crate) peer: String,
+    pub(crate) path: &'static str,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) by_peer: u64,
+    pub(crate) by_node: u64,
+    pub(crate) open: usize,
 }
 
 /// All accounts of a node.
@@ -70,7 +70,7 @@ pub(crate) struct Traffic {
 }
 
 /// Returns what a metric calls a path.
-pub(super) fn path_label(path: PathKind) -> &'static str {
+pub(crate) fn path_label(path: PathKind) -> &'static str {
     match path {
         PathKind::Direct(Transport::Quic) => "quic",
         PathKind::Direct(Transport::Tcp) => "tcp",
@@ -110,7 +110,7 @@ impl Traffic {
         accounts.entry(key.filter(|_| known)).or_default().clone()
     }
 
-    pub(super) fn view(&self) -> Vec<AccountView> {
+    pub(crate) fn view(&self) -> Vec<AccountView> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let view = |(key, account): (&Option<Key>, &Arc<Account>)| {
             let (service, peer, path) = match key {
