@@ -330,6 +330,7 @@ pub(crate) async fn reload(control: &RelayControl, config: &Path) -> Result<Relo
         .await
         .map_err(failed)?;
     let loaded = loaded.map_err(|error| {
+        control.count_failed_reload();
         Failure::new(ErrorCode::ConfigInvalid, error.to_string())
             .with_hint("the config before stays in force; mend the file and reload again")
     })?;

@@ -115,6 +115,11 @@ impl RelayControl {
         outcome
     }
 
+    /// Counts a config that could not be read.
+    pub(crate) fn count_failed_reload(&self) {
+        self.meters.count_reload(false);
+    }
+
     async fn try_reload(&self, config: RelayConfig) -> Result<Reloaded, ReloadError> {
         let asn = load_asn(config.resources.asn_table.clone()).await?;
         let config = Box::new(config);

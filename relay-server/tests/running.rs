@@ -262,8 +262,14 @@ fn a_reload_says_what_is_in_force_and_what_waits() {
 
     relay.edit(|text| text.replace("max_reservations: 5", "max_reservations: many"));
     let refused = relay.run(&["reload"]);
-    // The command itself reads the config, and says the same.
     assert_eq!(refused.status.code(), Some(6), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("the config before stays in force"),
+        "{}",
+        stderr(&refused)
+    );
+    // It runs on, and can still be asked.
+    assert_eq!(relay.json(&["status", "--json"])["max_reservations"], 5);
     relay.signal("-HUP");
     let message = relay.hears("RELOADING=1");
     assert!(message.contains("MONOTONIC_USEC="), "{message}");
@@ -276,6 +282,10 @@ fn a_reload_says_what_is_in_force_and_what_waits() {
     let (_, text) = relay.get("/metrics");
     assert!(
         text.contains(r#"relay_config_reloads_total{outcome="ok"} 2"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"relay_config_reloads_total{outcome="failed"} 2"#),
         "{text}"
     );
 

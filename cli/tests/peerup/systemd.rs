@@ -10,7 +10,7 @@ use std::{
 use peerup_testkit::Process;
 use rustix::process::Signal;
 
-use crate::support::{END, Node, Outcome, SOON, ServiceManager, send};
+use crate::support::{END, Node, Outcome, Pair, SOON, ServiceManager, send};
 
 const ALIVE: &str = "WATCHDOG=1";
 
@@ -80,6 +80,22 @@ fn a_service_manager_hears_of_the_daemons_whole_life() {
     let (ended, _) = daemon.terminate(END).unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
     manager.wait_for("STOPPING=1");
+}
+
+#[test]
+fn the_status_follows_peers_and_relays() {
+    let mut pair = Pair::prepare();
+    let manager = ServiceManager::listen(pair.folder.path());
+    let daemon = start(&pair.home, &manager, None, None);
+    pair.home.daemon = Some(daemon);
+    let ready = manager.wait_for("READY=1");
+    let status = "STATUS=connected to 1 peer, relays included; reserved on 1 of 1 relays";
+    assert!(ready.contains(&status.to_owned()), "{ready:?}");
+    pair.laptop.start();
+    pair.laptop.run(&["ping", "home", "-c", "1"]).ok();
+    manager.wait_for("STATUS=connected to 2 peers, relays included; reserved on 1 of 1 relays");
+    pair.relay.stop();
+    manager.wait_for("STATUS=connected to 1 peer, relays included; reserved on 0 of 1 relays");
 }
 
 #[test]

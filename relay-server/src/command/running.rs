@@ -1,16 +1,17 @@
 //! `status`, `reload` and `disconnect`: what is asked of a running relay over its admin socket.
 
+use std::path::Path;
 use std::time::Duration;
 
 use peerup_model::{ErrorCode, Failure};
 
-use super::{Found, print, print_json, tell};
+use super::{print, print_json, tell};
 use crate::admin::{AdminRequest, StatusAnswer, ask};
 use crate::arguments::{DisconnectArguments, OutputArguments};
 
 /// Prints how the relay is.
-pub(super) fn status(found: &Found, output: &OutputArguments) -> Result<(), Failure> {
-    let data = asked(found, &AdminRequest::Status)?;
+pub(super) fn status(config: &Path, output: &OutputArguments) -> Result<(), Failure> {
+    let data = asked(config, &AdminRequest::Status)?;
     if output.json {
         return print_json(&data);
     }
@@ -70,8 +71,8 @@ fn age(seconds: u64) -> String {
 }
 
 /// Has the relay read its config again, and says what came into force.
-pub(super) fn reload(found: &Found, output: &OutputArguments) -> Result<(), Failure> {
-    let data = asked(found, &AdminRequest::Reload)?;
+pub(super) fn reload(config: &Path, output: &OutputArguments) -> Result<(), Failure> {
+    let data = asked(config, &AdminRequest::Reload)?;
     if output.json {
         return print_json(&data);
     }
@@ -92,11 +93,11 @@ pub(super) fn reload(found: &Found, output: &OutputArguments) -> Result<(), Fail
 }
 
 /// Closes the connections of a peer.
-pub(super) fn disconnect(found: &Found, arguments: &DisconnectArguments) -> Result<(), Failure> {
+pub(super) fn disconnect(config: &Path, arguments: &DisconnectArguments) -> Result<(), Failure> {
     let request = AdminRequest::Disconnect {
         peer: arguments.peer.clone(),
     };
-    let data = asked(found, &request)?;
+    let data = asked(config, &request)?;
     let peer = data.get("peer_id").and_then(serde_json::Value::as_str);
     tell(&format!(
         "disconnected {}; it may come back: `relay-server deauthorize` keeps it out",
@@ -105,11 +106,11 @@ pub(super) fn disconnect(found: &Found, arguments: &DisconnectArguments) -> Resu
     Ok(())
 }
 
-fn asked(found: &Found, request: &AdminRequest) -> Result<serde_json::Value, Failure> {
+fn asked(config: &Path, request: &AdminRequest) -> Result<serde_json::Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot start the runtime: {error}")))?;
-    let data = runtime.block_on(ask(&found.path, request));
+    let data = runtime.block_on(ask(config, request));
     runtime.shutdown_timeout(Duration::ZERO);
     data
 }
