@@ -116,12 +116,20 @@ pub(crate) enum Command {
 impl Command {
     /// Returns the log level without -v and -q: a daemon tells what changes, a command only what is wrong.
     pub(crate) fn log_level(&self) -> &'static str {
-        match self {
+        match self.is_daemon() {
+            true => "info",
+            false => "warn",
+        }
+    }
+
+    /// Returns whether this runs the daemon.
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(
+            self,
             Self::Daemon(Daemon {
                 command: None | Some(DaemonCommand::Start),
-            }) => "info",
-            _ => "warn",
-        }
+            })
+        )
     }
 }
 
@@ -200,6 +208,29 @@ pub(crate) enum DaemonCommand {
     },
     /// Read config and authorized_keys again.
     Reload,
+    /// Install the daemon as a service of systemd, run as the user peerup with its config in /etc/peerup.
+    Install(DaemonInstall),
+    /// End that service and take unit and program away; config, key and user stay.
+    Uninstall(DaemonPlace),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonInstall {
+    /// Only look whether everything is in place.
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) place: DaemonPlace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonPlace {
+    /// Folder with `bin` for the program.
+    #[arg(long, value_name = "DIR", env = "PEERUP_PREFIX", default_value = "/usr/local")]
+    pub(crate) prefix: PathBuf,
+    /// Root of the system; another one than / is an image that is being built, where nothing is started.
+    #[arg(long, value_name = "DIR", env = "PEERUP_ROOT", default_value = "/")]
+    pub(crate) root: PathBuf,
 }
 
 #[derive(Debug, Args)]

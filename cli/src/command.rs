@@ -13,6 +13,7 @@ mod proxy;
 mod relay;
 mod resolve;
 mod service;
+mod service_unit;
 mod status;
 mod traceroute;
 mod whoami;

@@ -6,8 +6,9 @@ use std::{
     process::ExitCode,
 };
 
-use peerup_config::{FindError, Loaded, NodeConfig, SearchPlaces};
+use peerup_config::{FindError, Loaded, LogConfig, NodeConfig, SearchPlaces};
 use peerup_model::{ErrorCode, Failure};
+use peerup_ops::{FileLog, LogGuard, LogOptions};
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Color, Global};
@@ -66,11 +67,15 @@ impl Context {
         }
     }
 
-    /// Starts the log on standard error.
-    pub(crate) fn start_log(&self, level: &str) {
+    /// Starts the log: on standard error, or where the config of a daemon has it.
+    ///
+    /// # Errors
+    /// The config names a file that cannot be written.
+    pub(crate) fn start_log(&self, level: &str, log: Option<LogConfig>) -> Result<LogGuard, Failure> {
+        let configured = log.as_ref().and_then(|log| log.level.clone());
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
-            (false, 0) => level,
+            (false, 0) => configured.as_deref().unwrap_or(level),
             (false, 1) => {
                 "info,netlink_packet_route=error,peerup_daemon=debug,peerup_engine=debug,peerup_net=debug"
             }
@@ -84,13 +89,23 @@ impl Context {
             other => other.to_owned(),
         };
         let filter = EnvFilter::try_from_env("PEERUP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-        // Fails only where a log was started already.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(self.color)
-            .with_target(false)
-            .try_init();
+        peerup_ops::start_log(LogOptions {
+            filter,
+            color: self.color,
+            file: log.and_then(file_log),
+        })
+        .map_err(|error| {
+            Failure::new(ErrorCode::Failed, error.to_string()).with_hint(
+                "change log.file in the config, or make its folder one that the daemon may write to",
+            )
+        })
+    }
+
+    /// Returns what the config says of the log, where it can be read.
+    pub(crate) fn log_config(&self) -> Option<LogConfig> {
+        let path = self.config_path().ok()?;
+        let loaded = peerup_config::load_node(&path).ok()?;
+        Some(loaded.config.log)
     }
 
     /// Returns the places where a config may lie.
@@ -166,6 +181,15 @@ impl Context {
         }
         ExitCode::from(failure.code.exit_code())
     }
+}
+
+/// Returns the file that a config has the daemon log to.
+fn file_log(log: LogConfig) -> Option<FileLog> {
+    Some(FileLog {
+        path: log.file?,
+        max_size: log.max_size,
+        keep: log.keep,
+    })
 }
 
 /// Returns the next step of a failure that names none of its own.

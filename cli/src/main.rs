@@ -35,7 +35,16 @@ fn main() -> ExitCode {
     };
     keep_pages_small();
     let context = Context::new(&arguments.global);
-    context.start_log(arguments.command.log_level());
+    // Only the daemon has a log of its own; a command speaks to the person who runs it.
+    let log = arguments
+        .command
+        .is_daemon()
+        .then(|| context.log_config())
+        .flatten();
+    let _log = match context.start_log(arguments.command.log_level(), log) {
+        Ok(guard) => guard,
+        Err(failure) => return context.fail(&failure),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return context.fail(&command::failed(format!("the runtime does not start: {error}"))),

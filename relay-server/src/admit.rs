@@ -32,7 +32,9 @@ pub(crate) async fn answer_admit(membership: Arc<Membership>, inbound: InboundSt
 
 async fn exchange(membership: &Membership, member: PeerId, stream: &mut PeerStream) -> io::Result<()> {
     let request = AdmitRequest::decode(&read_frame(stream).await?).map_err(io::Error::other)?;
-    let response = match grant(membership, member, request).await {
+    let granted = grant(membership, member, request).await;
+    membership.count_admit(granted.as_ref().err().map(Refused::on_the_wire));
+    let response = match granted {
         Ok(()) => AdmitResponse::Admitted,
         Err(refused) => {
             tracing::warn!(%member, "an admit request is refused: {refused}");

@@ -67,7 +67,15 @@ pub enum Command {
     Deauthorize(DeauthorizeArguments),
     /// List the authorised peers
     ListPeers(OutputArguments),
-    /// Check the config
+    /// Install the relay as a service of systemd, look whether it is well installed, or take it away
+    Setup(SetupArguments),
+    /// Show how the running relay is: peers, reservations, circuits
+    Status(OutputArguments),
+    /// Have the running relay read its config again; says what is in force and what needs a restart
+    Reload(OutputArguments),
+    /// Close the connections of a peer to the running relay; it may come back
+    Disconnect(DisconnectArguments),
+    /// Check the config, or go back to the last one that worked
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print the version
@@ -120,11 +128,46 @@ pub struct DeauthorizeArguments {
     pub peer: String,
 }
 
+/// Arguments of `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArguments {
+    /// Only look whether everything is in place
+    #[arg(long, conflicts_with = "uninstall")]
+    pub check: bool,
+    /// End the service and take unit and program away; config, key and user stay
+    #[arg(long)]
+    pub uninstall: bool,
+    /// Folder with `bin` for the program
+    #[arg(long, value_name = "DIR", env = "PEERUP_PREFIX", default_value = "/usr/local")]
+    pub prefix: PathBuf,
+    /// Root of the system; another one than / is an image that is being built, where nothing is started
+    #[arg(long, value_name = "DIR", env = "PEERUP_ROOT", default_value = "/")]
+    pub root: PathBuf,
+    /// Address that peers reach this relay at from outside, for a config that is made
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PEERUP_RELAY_EXTERNAL",
+        value_delimiter = ','
+    )]
+    pub external: Vec<Multiaddr>,
+}
+
+/// Arguments of `disconnect`.
+#[derive(Debug, Args)]
+pub struct DisconnectArguments {
+    /// Peer id, or its beginning
+    #[arg(value_name = "ID")]
+    pub peer: String,
+}
+
 /// What to do with the config.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check the config file, the key and the list of authorised peers
     Validate,
+    /// Put the last config that a start was successful with in the place of this one
+    Rollback,
 }
 
 #[cfg(test)]

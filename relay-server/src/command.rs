@@ -3,12 +3,15 @@
 mod info;
 mod init;
 mod keys;
+mod rollback;
+mod running;
 mod serve;
+mod setup;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use peerup_config::{ConfigError, RelayConfig, load_relay};
+use peerup_config::{ConfigError, LogConfig, RelayConfig, load_relay, parse_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_trust::{IdentityError, KeyFileError};
 
@@ -31,7 +34,12 @@ pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
         Command::Authorize(authorize) => keys::authorize(&found(named)?, &authorize),
         Command::Deauthorize(deauthorize) => keys::deauthorize(&found(named)?, &deauthorize),
         Command::ListPeers(output) => keys::list_peers(&found(named)?, &output),
+        Command::Setup(setup) => setup::setup(&setup),
+        Command::Status(output) => running::status(&place(named)?, &output),
+        Command::Reload(output) => running::reload(&place(named)?, &output),
+        Command::Disconnect(disconnect) => running::disconnect(&place(named)?, &disconnect),
         Command::Config(ConfigCommand::Validate) => serve::validate(&found(named)?),
+        Command::Config(ConfigCommand::Rollback) => rollback::rollback(&place(named)?),
         Command::Version => print(&format!("relay-server {}\n", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -39,12 +47,15 @@ pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
 /// A config and where it came from.
 struct Found {
     path: PathBuf,
+    /// The file as it was read.
+    text: String,
     config: RelayConfig,
 }
 
-fn found(named: Option<&Path>) -> Result<Found, Failure> {
-    let path = match named {
-        Some(path) => path.to_owned(),
+/// Returns where the config is, whatever stands in it.
+fn place(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    match named {
+        Some(path) => Ok(path.to_owned()),
         None => CONFIG_PLACES
             .iter()
             .map(PathBuf::from)
@@ -56,14 +67,31 @@ fn found(named: Option<&Path>) -> Result<Found, Failure> {
                 );
                 Failure::new(ErrorCode::ConfigInvalid, message)
                     .with_hint("make one with `relay-server init --dir DIR`, or name one with --config")
-            })?,
-    };
+            }),
+    }
+}
+
+/// Returns what the config says of the log, where it can be read.
+pub fn log_config(named: Option<&Path>) -> Option<LogConfig> {
+    let loaded = load_relay(&place(named).ok()?).ok()?;
+    Some(loaded.config.log)
+}
+
+fn found(named: Option<&Path>) -> Result<Found, Failure> {
+    let path = place(named)?;
     let loaded = load_relay(&path).map_err(|error| config_failure(&error))?;
+    // What is kept as good has to be what was read: the file may change from here on.
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let text = match parse_relay(&text, &path) {
+        Ok(again) if again.config == loaded.config => text,
+        _ => String::new(),
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
     Ok(Found {
         path,
+        text,
         config: loaded.config,
     })
 }

@@ -43,6 +43,21 @@ impl Network {
     }
 }
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The network, where the address has an IP address.
+    pub network: Option<Network>,
+    /// The AS number, where there is a table and it has one.
+    pub asn: Option<u32>,
+}
+
+impl From<Option<Network>> for Origin {
+    fn from(network: Option<Network>) -> Self {
+        Self { network, asn: None }
+    }
+}
+
 /// How many reservations there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseLimits {
@@ -50,6 +65,8 @@ pub struct LeaseLimits {
     pub total: usize,
     /// Peers with a reservation from the same [`Network`].
     pub per_network: usize,
+    /// Peers with a reservation from the same AS number.
+    pub per_asn: usize,
     /// How long one reservation holds without a renewal.
     pub duration: Duration,
 }
@@ -73,6 +90,14 @@ pub enum LeaseRefused {
         /// The limit.
         limit: usize,
     },
+    /// All reservations of that AS number are taken.
+    #[error("AS {asn} holds {limit} reservations already (resources.max_reservations_per_asn)")]
+    AsnFull {
+        /// The AS number.
+        asn: u32,
+        /// The limit.
+        limit: usize,
+    },
     /// All reservations of that IP address, or IPv6 /64, are taken.
     #[error("its network holds {limit} reservations already (resources.max_reservations_per_ip)")]
     NetworkFull {
@@ -83,7 +108,7 @@ pub enum LeaseRefused {
 
 #[derive(Debug, Clone, Copy)]
 struct Lease {
-    network: Option<Network>,
+    origin: Origin,
     until: Instant,
 }
 
@@ -103,10 +128,15 @@ impl Leases {
         }
     }
 
-    /// Grants or renews the lease of a peer that asks from `network`.
+    /// Replaces the limits. Leases that are held stay, also those that new limits would refuse.
+    pub fn set_limits(&mut self, limits: LeaseLimits) {
+        self.limits = limits;
+    }
+
+    /// Grants or renews the lease of a peer that asks from `origin`.
     ///
     /// A peer that holds a lease keeps it however full the relay is. One that moved to another
-    /// network has to fit in there.
+    /// network, or AS number, has to fit in there.
     ///
     /// # Errors
     ///
@@ -114,28 +144,36 @@ impl Leases {
     pub fn request(
         &mut self,
         peer: PeerId,
-        network: Option<Network>,
+        origin: impl Into<Origin>,
         now: Instant,
     ) -> Result<Grant, LeaseRefused> {
+        let origin = origin.into();
         self.expire(now);
         let before = self.held.get(&peer).copied();
         let LeaseLimits {
             total,
             per_network,
+            per_asn,
             duration,
         } = self.limits;
         if before.is_none() && self.held.len() >= total {
             return Err(LeaseRefused::Full { limit: total });
         }
-        let moved = before.is_none_or(|lease| lease.network != network);
-        if let Some(network) = network
-            && moved
+        let moved = before.is_none_or(|lease| lease.origin.network != origin.network);
+        if let Some(network) = origin.network.filter(|_| moved)
             && self.held_from(network) >= per_network
         {
             return Err(LeaseRefused::NetworkFull { limit: per_network });
         }
+        // A peer that stayed where it was keeps its lease, also when a new table puts it elsewhere.
+        let crossed = moved && before.is_none_or(|lease| lease.origin.asn != origin.asn);
+        if let Some(asn) = origin.asn.filter(|_| crossed)
+            && self.held_in(asn) >= per_asn
+        {
+            return Err(LeaseRefused::AsnFull { asn, limit: per_asn });
+        }
         let until = now + duration + LEASE_GRACE;
-        self.held.insert(peer, Lease { network, until });
+        self.held.insert(peer, Lease { origin, until });
         Ok(if before.is_some() {
             Grant::Renewed
         } else {
@@ -157,8 +195,13 @@ impl Leases {
     fn held_from(&self, network: Network) -> usize {
         self.held
             .values()
-            .filter(|lease| lease.network == Some(network))
+            .filter(|lease| lease.origin.network == Some(network))
             .count()
+    }
+
+    fn held_in(&self, asn: u32) -> usize {
+        let leases = self.held.values();
+        leases.filter(|lease| lease.origin.asn == Some(asn)).count()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -178,6 +221,7 @@ mod tests {
         Leases::new(LeaseLimits {
             total,
             per_network,
+            per_asn: usize::MAX,
             duration: HOUR,
         })
     }
@@ -212,6 +256,54 @@ mod tests {
             Err(LeaseRefused::NetworkFull { limit: 2 })
         );
         assert!(leases.request(peers[2], network(2), now).is_ok());
+    }
+
+    #[test]
+    fn an_as_number_holds_no_more_than_its_share_over_all_its_networks() {
+        let now = Instant::now();
+        let mut leases = Leases::new(LeaseLimits {
+            total: 9,
+            per_network: 9,
+            per_asn: 2,
+            duration: HOUR,
+        });
+        let peers: Vec<_> = (0..3).map(|_| PeerId::random()).collect();
+        let from = |last, asn| Origin {
+            network: network(last),
+            asn,
+        };
+
+        assert!(leases.request(peers[0], from(1, Some(64496)), now).is_ok());
+        assert!(leases.request(peers[1], from(2, Some(64496)), now).is_ok());
+        assert_eq!(
+            leases.request(peers[2], from(3, Some(64496)), now),
+            Err(LeaseRefused::AsnFull { asn: 64496, limit: 2 })
+        );
+        assert!(leases.request(peers[2], from(4, Some(64497)), now).is_ok());
+        // It would move into the one that is full.
+        assert!(leases.request(peers[2], from(3, Some(64496)), now).is_err());
+        // A new table changes nothing for who stayed.
+        assert_eq!(
+            leases.request(peers[2], from(4, Some(64496)), now),
+            Ok(Grant::Renewed)
+        );
+    }
+
+    #[test]
+    fn lower_limits_take_nothing_away() {
+        let now = Instant::now();
+        let mut leases = leases(3, 3);
+        let peers: Vec<_> = (0..3).map(|_| PeerId::random()).collect();
+        leases.request(peers[0], network(1), now).unwrap();
+        leases.request(peers[1], network(2), now).unwrap();
+        leases.set_limits(LeaseLimits {
+            total: 1,
+            per_network: 1,
+            per_asn: 1,
+            duration: HOUR,
+        });
+        assert_eq!(leases.request(peers[1], network(2), now), Ok(Grant::Renewed));
+        assert!(leases.request(peers[2], network(3), now).is_err());
     }
 
     #[test]
@@ -269,7 +361,7 @@ mod tests {
             let mut leases = leases(total, per_network);
             for (peer, from, advance, close) in steps {
                 now += Duration::from_secs(advance);
-                let held = { leases.expire(now); leases.held.get(&peers[peer]).map(|l| l.network) };
+                let held = { leases.expire(now); leases.held.get(&peers[peer]).map(|l| l.origin.network) };
                 if close {
                     leases.release(&peers[peer]);
                 } else {

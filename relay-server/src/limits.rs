@@ -24,6 +24,7 @@ pub(crate) fn lease_limits(resources: &RelayResources) -> LeaseLimits {
     LeaseLimits {
         total: count(resources.max_reservations),
         per_network: count(resources.max_reservations_per_ip),
+        per_asn: count(resources.max_reservations_per_asn),
         duration: resources.reservation_ttl,
     }
 }

@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
-use relay_server::{Arguments, Color, GlobalArguments, run_command};
+use peerup_ops::{FileLog, LogError, LogGuard, LogOptions, start_log as start_ops_log};
+use relay_server::{Arguments, Color, Command, log_config, run_command};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -12,7 +13,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(&arguments.global);
+    let _log = match start_log(&arguments) {
+        Ok(guard) => guard,
+        Err(error) => {
+            let _ = writeln!(
+                stderr().lock(),
+                "relay-server: {error}\n  change log.file in the config"
+            );
+            return ExitCode::FAILURE;
+        }
+    };
     match run_command(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -27,11 +37,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(global: &GlobalArguments) {
+/// Only a relay that runs has a log of its own; a command speaks to the person who runs it.
+fn start_log(arguments: &Arguments) -> Result<LogGuard, LogError> {
+    let global = &arguments.global;
+    let serves = matches!(arguments.command, None | Some(Command::Serve));
+    let log = serves.then(|| log_config(global.config.as_deref())).flatten();
+    let configured = log.as_ref().and_then(|log| log.level.as_deref());
     let level = match i16::from(global.verbose) - i16::from(global.quiet) {
         ..=-2 => "error",
         -1 => "warn",
-        0 => "warn,relay_server=info,peerup_net=info,netlink_packet_route=error,libp2p_kad=error",
+        0 if configured.is_some() => configured.unwrap_or_default(),
+        0 => {
+            "warn,relay_server=info,peerup_net=info,peerup_ops=info,netlink_packet_route=error,libp2p_kad=error"
+        }
         1 => "info,relay_server=debug,peerup_net=debug",
         _ => "debug,relay_server=trace,peerup_net=trace",
     };
@@ -42,10 +60,13 @@ fn start_log(global: &GlobalArguments) {
             stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(stderr)
-        .with_ansi(color)
-        .with_target(false)
-        .init();
+    let filter = EnvFilter::new(level);
+    let file = log.and_then(|log| {
+        Some(FileLog {
+            path: log.file?,
+            max_size: log.max_size,
+            keep: log.keep,
+        })
+    });
+    start_ops_log(LogOptions { filter, color, file })
 }

@@ -3,7 +3,7 @@
 //!
 //! The one place that replaces the policy. A list that cannot be read leaves the last good one in force.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -13,9 +13,10 @@ use peerup_config::{Enrollment, RelayConfig};
 use peerup_model::PeerName;
 use peerup_net::PolicyHandle;
 use peerup_trust::{AccessPolicy, AdmitRefusal, AuthorizedKeys, Entry, KeyFile, KeyFileError, MemberRole};
-use tokio::sync::Mutex;
 
 use crate::admission::AdmissionRefused;
+use crate::asn::AsnTable;
+use crate::metrics::Meters;
 use crate::rules::Rules;
 
 /// Why a member's wish is not granted, as the log tells it.
@@ -61,13 +62,14 @@ impl Refused {
 #[derive(Debug)]
 pub(crate) struct Membership {
     file: KeyFile,
-    enrollment: Enrollment,
+    enrollment: Mutex<Enrollment>,
     gating: bool,
     keys: ArcSwap<AuthorizedKeys>,
     policy: PolicyHandle,
     rules: Arc<Rules>,
+    meters: Arc<Meters>,
     /// Held while the list is read or written: an older read never replaces a newer one.
-    reading: Mutex<()>,
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Membership {
@@ -76,20 +78,25 @@ impl Membership {
     /// # Errors
     ///
     /// The list cannot be read, or one of its lines does not hold.
-    pub(crate) fn start(config: &RelayConfig) -> Result<(Self, Arc<Rules>), Box<KeyFileError>> {
+    pub(crate) fn start(
+        config: &RelayConfig,
+        asn: Option<Arc<AsnTable>>,
+        meters: Arc<Meters>,
+    ) -> Result<(Self, Arc<Rules>), Box<KeyFileError>> {
         let file = KeyFile::new(&config.security.authorized_keys_file);
         let gating = config.security.enable_connection_gating;
         let keys = file.load_or_empty()?;
         let policy = PolicyHandle::new(AccessPolicy::new(&keys).with_gating(gating));
-        let rules = Rules::new(policy.clone(), &config.resources);
+        let rules = Rules::new(policy.clone(), &config.resources, asn, meters.clone());
         let membership = Self {
             file,
-            enrollment: config.enrollment,
+            enrollment: Mutex::new(config.enrollment),
             gating,
             keys: ArcSwap::from_pointee(keys),
             policy,
             rules: Arc::clone(&rules),
-            reading: Mutex::new(()),
+            meters,
+            reading: tokio::sync::Mutex::new(()),
         };
         Ok((membership, rules))
     }
@@ -97,6 +104,22 @@ impl Membership {
     /// Returns the policy in force.
     pub(crate) fn policy(&self) -> PolicyHandle {
         self.policy.clone()
+    }
+
+    /// Puts other settings in force: who may enrol, and how many reservations there may be.
+    pub(crate) fn set(&self, config: &RelayConfig, asn: Option<Arc<AsnTable>>) {
+        *self.enrollment.lock().unwrap_or_else(PoisonError::into_inner) = config.enrollment;
+        self.rules.set_limits(&config.resources, asn);
+    }
+
+    /// Counts what became of a member's request to admit or enrol a peer.
+    pub(crate) fn count_admit(&self, refused: Option<AdmitRefusal>) {
+        self.meters.count_admit(refused);
+    }
+
+    /// Returns how many peers hold a reservation, and how many are admitted.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.rules.counts(Instant::now())
     }
 
     /// Returns how many peers stand in the list.
@@ -123,7 +146,8 @@ impl Membership {
         name: Option<&PeerName>,
     ) -> Result<(), Refused> {
         let role = self.listed(&member)?;
-        match self.enrollment {
+        let enrollment = *self.enrollment.lock().unwrap_or_else(PoisonError::into_inner);
+        match enrollment {
             Enrollment::Closed => return Err(Refused::Closed),
             Enrollment::Admins if role != MemberRole::Admin => return Err(Refused::AdminsOnly),
             Enrollment::Members | Enrollment::Admins => {}

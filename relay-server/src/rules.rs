@@ -4,19 +4,22 @@
 //! admit protocol; each question is answered from memory at once. Membership itself is the shared access
 //! policy; this holds leases, admissions and enrolment counts.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use libp2p::{PeerId, relay};
-use multiaddr::Multiaddr;
+use multiaddr::{Multiaddr, Protocol};
 use peerup_config::RelayResources;
 use peerup_net::PolicyHandle;
 use peerup_trust::Role;
 
 use crate::admission::{AdmissionRefused, Admissions, Enrolments};
+use crate::asn::AsnTable;
 use crate::guard::CircuitRules;
-use crate::lease::{Leases, Network};
+use crate::lease::{LeaseRefused, Leases, Network, Origin};
 use crate::limits;
+use crate::metrics::{Meters, Refusal};
 
 /// Circuits that an admitted peer may have open: one, and one more while a lost one has not timed out.
 const MAX_GUEST_CIRCUITS: usize = 2;
@@ -25,25 +28,35 @@ const MAX_GUEST_CIRCUITS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Rules {
     policy: PolicyHandle,
+    meters: Arc<Meters>,
     book: Mutex<Book>,
 }
 
 #[derive(Debug)]
 struct Book {
     leases: Leases,
+    /// Which AS number an address belongs to, where the operator gave a table.
+    asn: Option<Arc<AsnTable>>,
     admissions: Admissions,
     enrolments: Enrolments,
 }
 
 impl Rules {
-    pub(crate) fn new(policy: PolicyHandle, resources: &RelayResources) -> Arc<Self> {
+    pub(crate) fn new(
+        policy: PolicyHandle,
+        resources: &RelayResources,
+        asn: Option<Arc<AsnTable>>,
+        meters: Arc<Meters>,
+    ) -> Arc<Self> {
         let book = Book {
             leases: Leases::new(limits::lease_limits(resources)),
+            asn,
             admissions: Admissions::new(),
             enrolments: Enrolments::new(),
         };
         Arc::new(Self {
             policy,
+            meters,
             book: Mutex::new(book),
         })
     }
@@ -56,6 +69,19 @@ impl Rules {
             Box::new(move |peer, from: &Multiaddr, now| reserve.may_reserve(peer, from, now)),
             Box::new(move |peer, _: &Multiaddr, now| connect.may_open(&peer, now)),
         )
+    }
+
+    /// Puts other limits of reservations in force. Those that are held stay.
+    pub(crate) fn set_limits(&self, resources: &RelayResources, asn: Option<Arc<AsnTable>>) {
+        let mut book = self.book();
+        book.leases.set_limits(limits::lease_limits(resources));
+        book.asn = asn;
+    }
+
+    /// Returns how many peers hold a reservation, and how many are admitted.
+    pub(crate) fn counts(&self, now: Instant) -> (usize, usize) {
+        let mut book = self.book();
+        (book.leases.count(now), book.admissions.guests().count())
     }
 
     pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
@@ -108,15 +134,33 @@ impl Rules {
 
     fn may_reserve(&self, peer: PeerId, from: &Multiaddr, now: Instant) -> bool {
         if !self.is_member(&peer) {
+            self.meters.count_refusal(Refusal::ReservationNotMember);
             tracing::warn!(%peer, "reservation refused: not a member");
             return false;
         }
-        match self.book().leases.request(peer, Network::of(from), now) {
+        let mut book = self.book();
+        let origin = Origin {
+            network: Network::of(from),
+            asn: book
+                .asn
+                .as_ref()
+                .zip(ip_of(from))
+                .and_then(|(table, ip)| table.find(ip)),
+        };
+        let answer = book.leases.request(peer, origin, now);
+        drop(book);
+        match answer {
             Ok(grant) => {
+                self.meters.count_grant(grant);
                 tracing::debug!(%peer, ?grant, "reservation");
                 true
             }
             Err(refused) => {
+                self.meters.count_refusal(match refused {
+                    LeaseRefused::Full { .. } => Refusal::ReservationFull,
+                    LeaseRefused::NetworkFull { .. } => Refusal::ReservationPerIp,
+                    LeaseRefused::AsnFull { .. } => Refusal::ReservationPerAsn,
+                });
                 tracing::warn!(%peer, %from, "reservation refused: {refused}; raise the limit or ask the peer to use another relay");
                 false
             }
@@ -124,7 +168,11 @@ impl Rules {
     }
 
     fn may_open(&self, peer: &PeerId, now: Instant) -> bool {
-        self.is_member(peer) || self.book().admissions.destination(peer, now).is_some()
+        let may = self.is_member(peer) || self.book().admissions.destination(peer, now).is_some();
+        if !may {
+            self.meters.count_refusal(Refusal::CircuitNotMember);
+        }
+        may
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -139,10 +187,22 @@ impl CircuitRules for Rules {
             return true;
         }
         let admitted_for = self.book().admissions.destination(source, Instant::now());
-        admitted_for.as_ref() == Some(destination) && open < MAX_GUEST_CIRCUITS
+        let may = admitted_for.as_ref() == Some(destination) && open < MAX_GUEST_CIRCUITS;
+        if !may {
+            self.meters.count_refusal(Refusal::CircuitNotAdmitted);
+        }
+        may
     }
 
     fn peer_gone(&self, peer: &PeerId) {
         self.book().leases.release(peer);
     }
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    })
 }

@@ -1,7 +1,7 @@
 //! A running relay: the actor that owns the swarm, and the handle to it.
 //!
-//! The actor's inboxes: a stop token, finished admit tasks, a tick for expiry, notes that the list of
-//! authorised peers changed, inbound admit streams, the swarm. It awaits none of their consumers.
+//! The actor's inboxes: a stop token, finished admit tasks, a tick for expiry, commands of the handle, notes that the
+//! list of authorised peers changed, inbound admit streams, the swarm. It awaits none of their consumers.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,12 +11,13 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use libp2p::core::transport::ListenerId;
+use libp2p::metrics::Registry;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{PeerId, Swarm, TransportError, kad, ping};
 use multiaddr::Multiaddr;
 use peerup_config::RelayConfig;
 use peerup_model::ADMIT_PROTOCOL;
-use peerup_net::{Audience, InboundStream, ProtocolTable, StreamLimits, Streams};
+use peerup_net::{Audience, GateCounters, InboundStream, ProtocolTable, StreamLimits, Streams};
 use peerup_trust::{IdentityError, KeyFileError, Role, load_identity};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,9 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address;
 use crate::admit::answer_admit;
+use crate::asn::{AsnError, AsnTable};
+use crate::control::{RelayCommand, RelayControl, load_asn};
 use crate::membership::Membership;
+use crate::metrics::Meters;
 use crate::quiet::Quiet;
 use crate::records;
+use crate::reload::{self, Reloaded};
+use crate::snapshot::{ConnectedPeer, RelaySnapshot};
 use crate::swarm::{Behaviour, BehaviourEvent, build};
 use crate::watch::{FileStamp, watch_file};
 
@@ -43,6 +49,8 @@ const ADMIT_QUEUE: usize = 64;
 const ADMITS_PER_PEER: usize = 4;
 /// Pings that may fail in a row before a connection counts as dead.
 const MAX_FAILED_PINGS: u8 = 2;
+/// Commands that wait for the actor; who sends more waits.
+const COMMAND_QUEUE: usize = 32;
 /// How long connections may take to close at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the actor may take to end before it is cut off.
@@ -58,6 +66,9 @@ pub enum StartError {
     /// The list of authorised peers cannot be used.
     #[error(transparent)]
     AuthorizedKeys(#[from] Box<KeyFileError>),
+    /// The table of AS numbers cannot be used.
+    #[error(transparent)]
+    AsnTable(#[from] AsnError),
     /// An address to listen on cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -79,6 +90,7 @@ pub enum StartError {
 pub struct Relay {
     peer_id: PeerId,
     addresses: Vec<Multiaddr>,
+    control: RelayControl,
     stop: CancellationToken,
     done: CancellationToken,
     actor: JoinHandle<()>,
@@ -95,7 +107,10 @@ impl Relay {
         let key = load_identity(&config.key_file)?;
         let path = config.security.authorized_keys_file.clone();
         let seen = FileStamp::of(&path).await;
-        let (membership, rules) = Membership::start(&config)?;
+        let meters = Arc::<Meters>::default();
+        let asn = load_asn(config.resources.asn_table.clone()).await?;
+        let asn_prefixes = asn.as_ref().map_or(0, |table| table.len());
+        let (membership, rules) = Membership::start(&config, asn, meters.clone())?;
         if !config.security.enable_connection_gating {
             tracing::warn!(
                 "the gate is off: every stranger may use this relay; remove `enable_connection_gating: false`"
@@ -110,13 +125,17 @@ impl Relay {
         let (streams, _, inbound) = Streams::new(membership.policy(), table, limits);
         let relay_config = rules.relay_config(&config.resources);
         let peer_id = key.public().to_peer_id();
-        let mut swarm = build(key, membership.policy(), streams, relay_config, rules).await?;
-        listen(&mut swarm, &config.network.listen_addresses).await?;
+        let mut transports = Registry::default();
+        let policy = membership.policy();
+        let mut swarm = build(key, policy, streams, relay_config, rules, &mut transports).await?;
+        let listeners = listen(&mut swarm, &config.network.listen_addresses).await?;
         let own_addresses = config.network.external_addresses.is_empty();
         let addresses = announce(&mut swarm, &config.network.external_addresses, peer_id);
 
         let (stop, done) = (CancellationToken::new(), CancellationToken::new());
         let (note, notes) = mpsc::channel(1);
+        let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
+        let control = RelayControl::new(sender, meters.clone(), transports);
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_file(path, seen, note));
         let actor = RelayActor {
@@ -124,7 +143,17 @@ impl Relay {
             membership: Arc::new(membership),
             inbound,
             notes,
+            commands,
             tasks,
+            meters,
+            gate: Arc::default(),
+            listeners: (listeners, listeners),
+            connections: HashMap::new(),
+            started: std::time::Instant::now(),
+            asn_prefixes,
+            started_with: config.clone(),
+            in_force: config,
+            waits_for_restart: Vec::new(),
             failed_pings: HashMap::new(),
             own_addresses,
             strangers: Quiet::new(std::time::Instant::now()),
@@ -138,6 +167,7 @@ impl Relay {
         Ok(Self {
             peer_id,
             addresses,
+            control,
             stop,
             done,
             actor,
@@ -152,6 +182,11 @@ impl Relay {
     /// Returns the full multiaddrs to hand out, the first the best.
     pub fn addresses(&self) -> &[Multiaddr] {
         &self.addresses
+    }
+
+    /// Returns the way to ask it.
+    pub fn control(&self) -> RelayControl {
+        self.control.clone()
     }
 
     /// Returns when the relay has ended, which by itself it only does after a bug. Cancel safe.
@@ -182,12 +217,15 @@ impl Drop for Relay {
 /// As [`Relay::start`], without [`StartError::Listen`] and [`StartError::Transport`].
 pub fn check(config: &RelayConfig) -> Result<usize, StartError> {
     load_identity(&config.key_file)?;
-    let (membership, _) = Membership::start(config)?;
+    if let Some(path) = &config.resources.asn_table {
+        AsnTable::load(path)?;
+    }
+    let (membership, _) = Membership::start(config, None, Arc::default())?;
     Ok(membership.count())
 }
 
-/// Listens everywhere, and returns when each listener stands.
-async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), StartError> {
+/// Listens everywhere, and returns how many listeners there are when each of them stands.
+async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<usize, StartError> {
     let mut waiting: HashMap<ListenerId, &Multiaddr> = HashMap::new();
     let mut left_out = None;
     for address in addresses {
@@ -211,6 +249,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
     if let (true, Some(failed)) = (waiting.is_empty(), left_out) {
         return Err(failed);
     }
+    let listeners = waiting.len();
     let mut deadline = Instant::now() + LISTEN_TIMEOUT;
     while !waiting.is_empty() {
         let Ok(event) = timeout_at(deadline, swarm.select_next_some()).await else {
@@ -253,7 +292,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result
     }
     // The addresses of the other interfaces follow at once.
     while let Some(Some(_)) = swarm.next().now_or_never() {}
-    Ok(())
+    Ok(listeners)
 }
 
 fn listen_error(error: TransportError<io::Error>) -> io::Error {
@@ -328,8 +367,19 @@ struct RelayActor {
     membership: Arc<Membership>,
     inbound: mpsc::Receiver<InboundStream>,
     notes: mpsc::Receiver<()>,
+    commands: mpsc::Receiver<RelayCommand>,
     /// The watcher of the list, and a task for each admit request; bounded by [`ADMIT_QUEUE`].
     tasks: JoinSet<()>,
+    meters: Arc<Meters>,
+    gate: Arc<GateCounters>,
+    /// Listeners that stand, and those at the start.
+    listeners: (usize, usize),
+    connections: HashMap<ConnectionId, Connection>,
+    started: std::time::Instant,
+    asn_prefixes: usize,
+    started_with: RelayConfig,
+    in_force: RelayConfig,
+    waits_for_restart: Vec<&'static str>,
     failed_pings: HashMap<ConnectionId, u8>,
     /// Whether the addresses of this machine's interfaces are announced.
     own_addresses: bool,
@@ -338,8 +388,16 @@ struct RelayActor {
     stop: CancellationToken,
 }
 
+/// One connection, as the actor keeps it.
+struct Connection {
+    peer: PeerId,
+    address: Multiaddr,
+    since: std::time::Instant,
+}
+
 impl RelayActor {
     async fn run(mut self) {
+        self.gate = self.swarm.behaviour().gate.counters();
         let mut review = interval(REVIEW_INTERVAL);
         review.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -352,11 +410,8 @@ impl RelayActor {
                     }
                 }
                 _ = review.tick() => self.membership.review(),
-                Some(()) = self.notes.recv() => {
-                    // Reading the list blocks: it has a task, which ends before the next is begun.
-                    let membership = Arc::clone(&self.membership);
-                    self.tasks.spawn(async move { membership.reload().await });
-                }
+                Some(command) = self.commands.recv() => self.handle_command(command),
+                Some(()) = self.notes.recv() => self.read_list(),
                 Some(stream) = self.inbound.recv(), if self.tasks.len() <= ADMIT_QUEUE => {
                     self.tasks.spawn(answer_admit(Arc::clone(&self.membership), stream));
                 }
@@ -366,10 +421,99 @@ impl RelayActor {
         self.close().await;
     }
 
+    /// Reading the list blocks: it has a task, which ends before the next is begun.
+    fn read_list(&mut self) {
+        let membership = Arc::clone(&self.membership);
+        self.tasks.spawn(async move { membership.reload().await });
+    }
+
+    fn handle_command(&mut self, command: RelayCommand) {
+        match command {
+            RelayCommand::Health { reply } => {
+                let _ = reply.send(self.listeners);
+            }
+            RelayCommand::Snapshot { reply } => {
+                let _ = reply.send(self.snapshot());
+            }
+            RelayCommand::Disconnect { peer, reply } => {
+                let connections = self.connections.values().filter(|one| one.peer == peer).count();
+                // It may have gone by itself meanwhile.
+                let _ = self.swarm.disconnect_peer_id(peer);
+                let _ = reply.send(connections);
+            }
+            RelayCommand::Reload { config, asn, reply } => {
+                let _ = reply.send(self.reload(*config, asn));
+            }
+            #[cfg(debug_assertions)]
+            #[expect(clippy::disallowed_methods, reason = "standing still is the point of it")]
+            RelayCommand::Stall { time } => std::thread::sleep(time),
+        }
+    }
+
+    fn reload(&mut self, config: RelayConfig, asn: Option<Arc<AsnTable>>) -> Reloaded {
+        let reloaded = reload::compare(&self.started_with, &self.in_force, &config);
+        self.asn_prefixes = asn.as_ref().map_or(0, |table| table.len());
+        // The time of a reservation is libp2p's as well, which keeps that of the start.
+        let live = RelayConfig {
+            resources: reload::limits_in_force(&self.started_with, &config),
+            ..config.clone()
+        };
+        self.membership.set(&live, asn);
+        self.waits_for_restart.clone_from(&reloaded.waits_for_restart);
+        self.in_force = config;
+        self.read_list();
+        for change in &reloaded.live {
+            tracing::info!(change, "in force");
+        }
+        for change in &reloaded.waits_for_restart {
+            tracing::warn!(change, "changed in the config; in force after the next start");
+        }
+        reloaded
+    }
+
+    fn snapshot(&self) -> RelaySnapshot {
+        let (reservations, guests) = self.membership.counts();
+        let mut peers: std::collections::BTreeMap<PeerId, ConnectedPeer> = std::collections::BTreeMap::new();
+        for connection in self.connections.values() {
+            let age = connection.since.elapsed();
+            let entry = peers.entry(connection.peer).or_insert_with(|| ConnectedPeer {
+                peer: connection.peer,
+                connections: 0,
+                address: connection.address.clone(),
+                age,
+            });
+            entry.connections += 1;
+            if age > entry.age {
+                entry.age = age;
+                entry.address.clone_from(&connection.address);
+            }
+        }
+        let (listeners, listeners_wanted) = self.listeners;
+        RelaySnapshot {
+            peer_id: *self.swarm.local_peer_id(),
+            uptime: self.started.elapsed(),
+            listeners,
+            listeners_wanted,
+            peers: peers.into_values().collect(),
+            members: self.membership.count(),
+            guests,
+            reservations,
+            circuits: self.meters.open_circuits(),
+            asn_prefixes: self.asn_prefixes,
+            limits: reload::limits_in_force(&self.started_with, &self.in_force),
+            waits_for_restart: self.waits_for_restart.clone(),
+            checks: Vec::new(),
+            gate: self.gate.clone(),
+        }
+    }
+
     fn handle_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.handle_ping(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => tracing::debug!(?event, "relay"),
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => {
+                self.meters.count_event(&event);
+                tracing::debug!(?event, "relay");
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::InboundRequest {
                 request:
                     kad::InboundRequest::PutRecord {
@@ -391,11 +535,21 @@ impl RelayActor {
             SwarmEvent::ListenerClosed {
                 addresses, reason, ..
             } => {
+                self.listeners.0 = self.listeners.0.saturating_sub(1);
                 tracing::error!(?addresses, ?reason, "a listener closed");
             }
             SwarmEvent::ConnectionEstablished {
-                peer_id, endpoint, ..
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
             } => {
+                let connection = Connection {
+                    peer: peer_id,
+                    address: endpoint.get_remote_address().clone(),
+                    since: std::time::Instant::now(),
+                };
+                self.connections.insert(connection_id, connection);
                 tracing::info!(peer = %peer_id, from = %endpoint.get_remote_address(), "connected");
             }
             SwarmEvent::ConnectionClosed {
@@ -405,6 +559,7 @@ impl RelayActor {
                 ..
             } => {
                 self.failed_pings.remove(&connection_id);
+                self.connections.remove(&connection_id);
                 if num_established == 0 {
                     tracing::info!(peer = %peer_id, "disconnected");
                 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use libp2p::identity::Keypair;
 use libp2p::kad::{self, store::MemoryStore};
+use libp2p::metrics::Registry;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::{Swarm, autonat::v2::server, identify, ping, relay};
-use peerup_net::{Gate, PolicyHandle, Streams, TransportError, server_swarm_with};
+use peerup_net::{Gate, PolicyHandle, Streams, TransportError, metered_swarm_with};
 
 use crate::dial_guard::DialGuard;
 use crate::guard::{CircuitRules, RelayGuard};
@@ -19,7 +20,7 @@ const IDENTIFY_PROTOCOL: &str = "/peerup/1.0.0";
 /// comes next, for the same reason.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    gate: Gate,
+    pub(crate) gate: Gate,
     dials: DialGuard,
     relay: RelayGuard,
     streams: Streams,
@@ -36,9 +37,10 @@ pub(crate) async fn build(
     streams: Streams,
     config: relay::Config,
     rules: Arc<dyn CircuitRules>,
+    registry: &mut Registry,
 ) -> Result<Swarm<Behaviour>, TransportError> {
     let agent = format!("relay-server/{}", env!("CARGO_PKG_VERSION"));
-    server_swarm_with(key, move |key| Behaviour {
+    metered_swarm_with(key, registry, move |key| Behaviour {
         gate: Gate::new(policy.clone()),
         dials: DialGuard::new(policy),
         relay: RelayGuard::new(key.public().to_peer_id(), config, rules),

@@ -17,6 +17,7 @@ mod doctor;
 mod ending;
 mod files;
 mod json;
+mod metrics;
 mod names;
 mod pairing;
 mod paths;
@@ -27,6 +28,7 @@ mod questions;
 mod registry;
 mod relay;
 mod support;
+mod systemd;
 mod traceroute;
 mod tunnels;
 #[cfg(feature = "oci")]

@@ -7,6 +7,7 @@ mod relay;
 mod service;
 mod terminal;
 mod toolchain;
+mod service_manager;
 
 pub(crate) use node::{Node, Outcome, bare, inject_relay};
 pub(crate) use pair::Pair;
@@ -14,6 +15,7 @@ pub(crate) use relay::Relay;
 pub(crate) use service::{Client, Echo, free_port};
 pub(crate) use terminal::Terminal;
 pub(crate) use toolchain::{BUILD, with_toolchain};
+pub(crate) use service_manager::{ServiceManager, send};
 
 use std::time::Duration;
 

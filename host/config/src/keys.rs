@@ -144,6 +144,16 @@ pub(crate) const NODE: Shape = Map(&[
             ("plugins", Named(&Value)),
         ]),
     ),
+    (
+        "log",
+        Map(&[
+            ("file", Value),
+            ("level", Value),
+            ("max_size", Value),
+            ("keep", Value),
+        ]),
+    ),
+    ("metrics", Map(&[("listen", Value)])),
     ("protocols", Ignored("the ping plugin answers; see plugins.ping")),
 ]);
 
@@ -174,13 +184,20 @@ pub(crate) const RELAY: Shape = Map(&[
             ("session_duration", Value),
             ("session_data_limit", Value),
             ("buffer_size", Ignored("buffers are sized by the relay itself")),
-            (
-                "max_reservations_per_asn",
-                Ignored("there is no limit per AS number yet"),
-            ),
+            ("max_reservations_per_asn", Value),
+            ("asn_table", Value),
         ]),
     ),
-    ("health", Ignored("there is no health endpoint yet")),
+    ("health", Map(&[("enabled", Value), ("listen_address", Value)])),
+    (
+        "log",
+        Map(&[
+            ("file", Value),
+            ("level", Value),
+            ("max_size", Value),
+            ("keep", Value),
+        ]),
+    ),
 ]);
 
 /// What the walk over a file found.

@@ -15,6 +15,7 @@ mod keys;
 mod listed;
 mod load;
 mod node;
+mod operate;
 mod patch;
 mod paths;
 mod plugins;
@@ -38,6 +39,7 @@ pub use node::{
     DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,
     ServiceEntry, TunnelConfig,
 };
+pub use operate::{LogConfig, MetricsConfig};
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
 pub use plugins::{PluginEntry, PluginLimits, default_plugins};
 pub use relay::{Enrollment, RelayConfig, RelayResources};

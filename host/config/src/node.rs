@@ -8,6 +8,7 @@ use peerup_model::{PeerName, PluginName, ServiceName};
 
 use crate::{
     access::{ServiceAccess, access},
+    operate::{LogConfig, MetricsConfig, log_config, metrics_config},
     paths::{self, PathsConfig},
     plugins::{self, PluginEntry, bundled},
     raw::{RawDiscovery, RawNode, RawService},
@@ -56,6 +57,10 @@ pub struct NodeConfig {
     pub tunnels: TunnelConfig,
     /// The daemon's own settings.
     pub daemon: DaemonConfig,
+    /// Where and how much the daemon logs.
+    pub log: LogConfig,
+    /// Where the daemon answers scrapes.
+    pub metrics: MetricsConfig,
 }
 
 /// Addresses of a node or relay.
@@ -205,6 +210,8 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
     let paths = paths::resolve(raw.paths.unwrap_or_default(), &names, &plugins, reader);
     let tunnels = raw.tunnels.unwrap_or_default();
     let daemon = raw.daemon.unwrap_or_default();
+    let log = log_config(raw.log, reader);
+    let metrics = metrics_config(raw.metrics, reader);
     NodeConfig {
         name,
         key_file,
@@ -235,6 +242,8 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
                 .cache_dir
                 .map(|dir| reader.file(at!["daemon", "cache_dir"], Some(dir), "")),
         },
+        log,
+        metrics,
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct RawNode {
     pub(crate) daemon: Option<RawDaemon>,
     pub(crate) discovery: Option<RawDiscovery>,
     pub(crate) paths: Option<RawPaths>,
+    pub(crate) log: Option<RawLog>,
+    pub(crate) metrics: Option<RawMetrics>,
     #[serde(rename = "protocols")]
     _protocols: Option<IgnoredAny>,
 }
@@ -143,8 +145,30 @@ pub(crate) struct RawRelay {
     pub(crate) security: Option<RawSecurity>,
     pub(crate) enrollment: Option<String>,
     pub(crate) resources: Option<RawResources>,
-    #[serde(rename = "health")]
-    _health: Option<IgnoredAny>,
+    pub(crate) health: Option<RawHealth>,
+    pub(crate) log: Option<RawLog>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawHealth {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) listen_address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawMetrics {
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawLog {
+    pub(crate) file: Option<String>,
+    pub(crate) level: Option<String>,
+    pub(crate) max_size: Option<String>,
+    pub(crate) keep: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +183,6 @@ pub(crate) struct RawResources {
     pub(crate) session_data_limit: Option<String>,
     #[serde(rename = "buffer_size")]
     _buffer_size: Option<IgnoredAny>,
-    #[serde(rename = "max_reservations_per_asn")]
-    _max_reservations_per_asn: Option<IgnoredAny>,
+    pub(crate) max_reservations_per_asn: Option<String>,
+    pub(crate) asn_table: Option<String>,
 }

@@ -1,9 +1,10 @@
 //! A relay server's config, resolved: defaults filled in, paths absolute to the config's folder.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{
     node::{NetworkConfig, SecurityConfig, network_config, security_config},
+    operate::{LogConfig, health_config, log_config},
     raw::{RawRelay, RawResources},
     values::{self, Reader, at},
 };
@@ -30,6 +31,10 @@ pub struct RelayConfig {
     pub enrollment: Enrollment,
     /// What it gives away at most.
     pub resources: RelayResources,
+    /// Where it answers health checks and scrapes; none is nowhere.
+    pub health: Option<SocketAddr>,
+    /// Where and how much it logs.
+    pub log: LogConfig,
 }
 
 /// Who may have further peers admitted to the relay.
@@ -74,6 +79,10 @@ pub struct RelayResources {
     pub max_reservations: u32,
     /// Reservations from one IP address; an IPv6 /64 counts as one.
     pub max_reservations_per_ip: u32,
+    /// Reservations from one AS number. Counts only with a table.
+    pub max_reservations_per_asn: u32,
+    /// The table that says which addresses belong to which AS number.
+    pub asn_table: Option<PathBuf>,
     /// Circuits in all.
     pub max_circuits: u32,
     /// Circuits of one peer.
@@ -91,6 +100,8 @@ impl Default for RelayResources {
         Self {
             max_reservations: 128,
             max_reservations_per_ip: 8,
+            max_reservations_per_asn: 32,
+            asn_table: None,
             max_circuits: 1024,
             max_circuits_per_peer: 16,
             reservation_ttl: Duration::from_secs(3600),
@@ -118,6 +129,8 @@ pub(crate) fn resolve(raw: RawRelay, reader: &mut Reader<'_>) -> RelayConfig {
         security: security_config(raw.security.unwrap_or_default(), reader),
         enrollment: enrollment.unwrap_or_default(),
         resources: resources(raw.resources.unwrap_or_default(), reader),
+        health: health_config(raw.health, reader),
+        log: log_config(raw.log, reader),
     }
 }
 
@@ -138,6 +151,13 @@ fn resources(raw: RawResources, reader: &mut Reader<'_>) -> RelayResources {
             default.max_reservations_per_ip,
             MAX_COUNT,
         ),
+        max_reservations_per_asn: reader.count(
+            at!["resources", "max_reservations_per_asn"],
+            raw.max_reservations_per_asn,
+            default.max_reservations_per_asn,
+            MAX_COUNT,
+        ),
+        asn_table: reader.optional_file(at!["resources", "asn_table"], raw.asn_table),
         max_circuits: reader.count(
             at!["resources", "max_circuits"],
             raw.max_circuits,

@@ -215,7 +215,7 @@ fn unknown_keys_are_told_all_at_once_with_the_nearest() {
       line 5, column 5: services.web.local_adress: there is no such key; did you mean `local_address`?
       line 6, column 5: services.web.enabeld: there is no such key; did you mean `enabled`?
       line 10, column 13: plugins.tcp-proxy.grants.tcp.conect: there is no such key; did you mean `connect`?
-      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, resolvers, plugins, tunnels, daemon, discovery, paths
+      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, names, resolvers, plugins, tunnels, daemon, discovery, paths, log, metrics
       line 12, column 8: relay: expected keys with values, found a list
       line 13, column 7: name: expected one value, found keys with values
     ");
@@ -407,8 +407,6 @@ fn a_relay_config_of_the_go_original_is_warned_about_its_circuits() {
     insta::assert_snapshot!(text, @r"
     line 2, column 3: resources.max_circuits: this is the number for the whole relay; the one for each peer is max_circuits_per_peer
     line 3, column 3: resources.buffer_size: this key has no effect: buffers are sized by the relay itself
-    line 4, column 3: resources.max_reservations_per_asn: this key has no effect: there is no limit per AS number yet
-    line 5, column 1: health: this key has no effect: there is no health endpoint yet
     ");
 }
 

@@ -50,8 +50,12 @@ fn the_relay_sample_is_the_defaults() {
     let loaded = load_relay(&sample("relay-server.yaml")).unwrap();
     assert_eq!(loaded.warnings, []);
     let empty = parse_relay("version: 1\n", &sample("relay-server.yaml")).unwrap();
-    assert_eq!(loaded.config, empty.config);
-    assert_eq!(loaded.config.resources, RelayResources::default());
+    let mut config = loaded.config;
+    // Examples.
+    assert!(config.resources.asn_table.take().is_some());
+    assert!(config.log.file.take().is_some() && config.log.level.take().is_some());
+    assert_eq!(config, empty.config);
+    assert_eq!(config.resources, RelayResources::default());
 }
 
 #[test]
@@ -68,6 +72,9 @@ fn the_node_sample_says_the_defaults_where_it_does_not_say_example() {
     config.paths.services.clear();
     config.paths.plugins.clear();
     config.plugins.remove("files");
+    config.metrics.listen = None;
+    config.log.file = None;
+    config.log.level = None;
     assert_eq!(config, empty);
 }
 

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -15,6 +15,7 @@ use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, NodeConfig
 use peerup_engine::Engine;
 use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
+use peerup_ops::Watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     audit::Audit,
     extra_keys::ExtraKeys,
     invites::Invites,
+    meters::Meters,
     names,
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
@@ -48,6 +50,7 @@ pub(crate) struct App {
     pub(crate) proxies: Proxies,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
+    pub(crate) meters: Meters,
     /// Ends the node when it is cancelled.
     pub(crate) shutdown: CancellationToken,
     /// Every task of the node; shutdown waits for them.
@@ -57,6 +60,8 @@ pub(crate) struct App {
     path: PathBuf,
     /// One change of files at a time.
     edit: tokio::sync::Mutex<()>,
+    /// What the watchdog finds; none before it watches.
+    watch: OnceLock<Watch>,
 }
 
 /// What an [`App`] is made of.
@@ -96,12 +101,14 @@ impl App {
             proxies: Proxies::default(),
             invites: Invites::default(),
             started: Instant::now(),
+            meters: Meters::default(),
             shutdown: parts.shutdown,
             tasks: parts.tasks,
             config: ArcSwap::new(parts.config),
             file: ConfigFile::new(parts.path.clone()),
             path: parts.path,
             edit: tokio::sync::Mutex::new(()),
+            watch: OnceLock::new(),
         })
     }
 
@@ -213,8 +220,24 @@ impl App {
         .await
     }
 
+    /// Takes where the watchdog tells what it finds. Called once.
+    pub(crate) fn set_watch(&self, watch: Watch) {
+        let _ = self.watch.set(watch);
+    }
+
+    /// Returns what the watchdog finds.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.get().cloned().unwrap_or_default()
+    }
+
     /// Reads the config file again and puts it in force.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
+        let outcome = self.reload_all().await;
+        self.meters.reloads.count(outcome.is_ok());
+        outcome
+    }
+
+    async fn reload_all(self: &Arc<Self>) -> Result<(), Failure> {
         self.edit_config(|_| Ok(())).await?;
         self.edit_access(|access| {
             access.reload();

@@ -166,7 +166,6 @@ impl Audit {
     }
 
     /// How many events were dropped and not yet told in the file.
-    #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         let shared = self.0.as_ref();
         shared.map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))

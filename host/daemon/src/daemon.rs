@@ -18,14 +18,13 @@ use crate::{
     audit::{AUDIT_FILE, Audit},
     dispatch,
     endpoint::Endpoint,
-    http,
+    http, metrics,
     network::Network,
-    notify,
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
     plugins::{self, PluginParts},
     services::ServiceTable,
-    status,
+    status, watch,
 };
 
 /// Where the daemon keeps the addresses of peers between two starts, beside the config.
@@ -101,6 +100,10 @@ impl Daemon {
             let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
             app.tasks
                 .spawn(http::serve(listener, router, app.shutdown.clone()));
+            watch::start(&app, folder.clone(), endpoint.file());
+            if let Some(address) = app.config().metrics.listen {
+                app.tasks.spawn(serve_metrics(app.clone(), address));
+            }
             endpoint_kept = Some(endpoint);
         }
         Ok(Self {
@@ -146,13 +149,37 @@ impl Daemon {
         }
         let relays = status::relays(&self.app).await.unwrap_or_default();
         let problems = status::problems(&self.app, &relays);
-        let state = if problems.is_empty() {
-            "ready".to_owned()
-        } else {
-            problems.join("; ")
-        };
-        notify::ready(&state);
+        peerup_ops::notify_ready(&self.status_line(&problems));
         problems
+    }
+
+    fn status_line(&self, problems: &[String]) -> String {
+        match problems {
+            [] => watch::status_line(&self.app, *self.app.node.watch().borrow()),
+            problems => problems.join("; "),
+        }
+    }
+
+    /// Reads the config again and puts it in force, and tells the service manager when that begins and ends.
+    ///
+    /// # Errors
+    /// The config does not hold; the one before stays in force.
+    pub async fn reload(&self) -> Result<(), Failure> {
+        peerup_ops::notify_reloading();
+        let outcome = self.app.reload().await;
+        let problems: Vec<String> = match &outcome {
+            Ok(()) => Vec::new(),
+            Err(failure) => vec![format!("the config was not read again: {}", failure.message)],
+        };
+        peerup_ops::notify_ready(&self.status_line(&problems));
+        outcome
+    }
+
+    /// Makes the node's task stand still, so that a test sees what notices that.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub async fn stall(&self, time: Duration) {
+        self.app.node.stall(time).await;
     }
 
     /// Waits until the node is told to end, then ends it. Never longer than the config's drain time and two
@@ -164,7 +191,7 @@ impl Daemon {
 
     /// Ends the node: no new streams, tunnels may finish within the drain time, then everything is closed.
     pub async fn stop(self) {
-        notify::stopping();
+        peerup_ops::notify_stopping();
         let app = self.app;
         app.shutdown.cancel();
         app.tasks.close();
@@ -191,6 +218,19 @@ impl Daemon {
             tracing::warn!(%error, "the audit log was not closed");
         }
         drop(self.endpoint);
+    }
+}
+
+/// Answers scrapes on the address that the config names. A port that is taken must not keep the node from running.
+async fn serve_metrics(app: Arc<App>, address: std::net::SocketAddr) {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!(%address, "answers scrapes");
+            peerup_ops::serve_scrapes(listener, metrics::router(app.clone()), app.shutdown.clone()).await;
+        }
+        Err(error) => {
+            tracing::error!(%address, %error, "metrics.listen cannot be listened on; no scrapes there")
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use libp2p_identity::PeerId;
 use peerup_config::{NodeConfig, PathQuery};
 use peerup_engine::{InboundRequest, PathRef, SpliceInfo};
 use peerup_model::{Grants, INVITE_PROTOCOL, PathKind, PathPolicy, PluginName, ServiceName};
-use peerup_net::InboundStream;
+use peerup_net::{InboundStream, PeerStream};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     app::App,
+    meters::{Opener, RefusalKind},
     network, pairing,
     path_rules::{self, RefusalLog},
 };
@@ -75,30 +76,33 @@ async fn handle(app: &Arc<App>, inbound: InboundStream, refusals: &RefusalLog) {
         return;
     }
     let peer = inbound.peer;
-    match hand_over(app, inbound).await {
-        Ok(()) => {}
-        Err(Refused::Path(reason)) if !refusals.is_due(peer, Instant::now()) => {
-            tracing::debug!(%peer, protocol, reason, "an inbound stream was refused");
-        }
-        Err(Refused::Path(reason) | Refused::Other(reason)) => {
-            tracing::warn!(%peer, protocol, reason, "an inbound stream was refused");
-        }
+    let Err(Refused { kind, reason }) = hand_over(app, inbound).await else {
+        return;
+    };
+    app.meters.count_refusal(kind);
+    // A peer tries a path that the config forbids it again and again.
+    if kind == RefusalKind::Path && !refusals.is_due(peer, Instant::now()) {
+        tracing::debug!(%peer, protocol, reason, "an inbound stream was refused");
+    } else {
+        tracing::warn!(%peer, protocol, reason, "an inbound stream was refused");
     }
 }
 
-/// Why an inbound stream was refused, for the log.
+/// Why an inbound stream was refused.
 #[derive(Debug)]
-enum Refused {
-    /// It came over a path that the config forbids it. A peer tries that again and again.
-    Path(String),
-    /// Anything else.
-    Other(String),
+struct Refused {
+    kind: RefusalKind,
+    /// For the log.
+    reason: String,
 }
 
-impl From<String> for Refused {
-    fn from(reason: String) -> Self {
-        Self::Other(reason)
-    }
+/// Ends a stream because of this.
+fn refuse(stream: PeerStream, kind: RefusalKind, reason: impl Into<String>) -> Result<(), Refused> {
+    stream.reset();
+    Err(Refused {
+        kind,
+        reason: reason.into(),
+    })
 }
 
 /// Checks again who is asking (the gate did already), then gives the stream to the plugin.
@@ -108,24 +112,26 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
     let plugin = match &route {
         Some(route) => {
             if !may_use(app, &peer, &route.service) {
-                inbound.stream.reset();
-                return Err(format!("this peer may not use the service {}", route.service).into());
+                let reason = format!("this peer may not use the service {}", route.service);
+                return refuse(inbound.stream, RefusalKind::Service, reason);
             }
             route.plugin.clone()
         }
         None => match app.services.plugin_of(inbound.protocol.as_ref()) {
             Some(_) if !is_member(app, &peer) => {
-                inbound.stream.reset();
-                return Err("this peer is no member".to_owned().into());
+                return refuse(inbound.stream, RefusalKind::Plugin, "this peer is no member");
             }
             Some(plugin) if !may_call(app, &app.config(), &peer, &plugin) => {
-                inbound.stream.reset();
-                return Err(format!("this peer may not use the plugin {plugin}").into());
+                let reason = format!("this peer may not use the plugin {plugin}");
+                return refuse(inbound.stream, RefusalKind::Plugin, reason);
             }
             Some(plugin) => plugin,
             None => {
-                inbound.stream.reset();
-                return Err("nothing serves this protocol".to_owned().into());
+                return refuse(
+                    inbound.stream,
+                    RefusalKind::Unknown,
+                    "nothing serves this protocol",
+                );
             }
         },
     };
@@ -136,24 +142,27 @@ async fn hand_over(app: &Arc<App>, inbound: InboundStream) -> Result<(), Refused
         asked: PathPolicy::PreferDirect,
     };
     if let Some(why) = path_rules::forbidden(&app.config(), &query, inbound.stream.path()) {
-        inbound.stream.reset();
-        return Err(Refused::Path(why));
+        return refuse(inbound.stream, RefusalKind::Path, why);
     }
     let Some(lease) = app.plugins.enter(&plugin) else {
-        inbound.stream.reset();
-        return Err(format!("the plugin {plugin} is not active").into());
+        let reason = format!("the plugin {plugin} is not active");
+        return refuse(inbound.stream, RefusalKind::Inactive, reason);
     };
+    let service = route.as_ref().map(|route| route.service.clone());
     let request = InboundRequest {
         protocol: inbound.protocol.to_string(),
         service: route.map(|route| (route.service, route.local_address)),
         peer: network::peer_ref(app, &peer),
         extra_grants: Grants::default(),
     };
-    let duplex = network::duplex_of(app, inbound.stream);
+    let duplex = network::duplex_of(app, inbound.stream, service, Opener::Peer);
     let handled = lease.plugin().handle_inbound(request, duplex).await;
     handled.map_err(|error| {
         app.plugins.note(&lease, &error);
-        error.to_string().into()
+        Refused {
+            kind: RefusalKind::Failed,
+            reason: error.to_string(),
+        }
     })
 }
 

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -17,16 +17,49 @@ use peerup_model::{ErrorCode, Failure};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
+/// What a socket unit has to say.
+const SOCKET_UNIT: &str = "let the socket unit have one ListenStream= with the path of peerup.sock beside the config, and \
+                           SocketMode=0600; or stop the socket unit, and the daemon makes its own socket";
 /// Bytes of randomness in the cookie.
 const COOKIE_BYTES: usize = 32;
 /// Held while a daemon lives, so that two that start at once cannot both take a stale socket over.
 const LOCK_FILE: &str = ".daemon-lock";
+
+/// The file of a socket, known again by its inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            inode: (found.dev(), found.ino()),
+        })
+    }
+
+    /// Whether the path still leads to this socket.
+    pub(crate) fn is_ours(&self) -> bool {
+        Self::of(&self.path).is_ok_and(|now| now == *self)
+    }
+
+    /// Returns the path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// The socket and the cookie of a running daemon. Both are removed when it is dropped.
 pub(crate) struct Endpoint {
     socket: PathBuf,
     cookie_file: PathBuf,
     cookie: String,
+    file: SocketFile,
+    /// The service manager made the socket and keeps it.
+    inherited: bool,
     /// The lock ends with the descriptor, also when the process is killed.
     _lock: std::fs::File,
 }
@@ -36,6 +69,11 @@ impl Endpoint {
     pub(crate) async fn claim(folder: &Path) -> Result<(Self, UnixListener), Failure> {
         let socket = folder.join(SOCKET_FILE);
         let lock = take_lock(folder, &socket)?;
+        let handed_down = peerup_ops::inherited_listener()
+            .map_err(|error| Failure::new(ErrorCode::Failed, error.to_string()).with_hint(SOCKET_UNIT))?;
+        if let Some(listener) = handed_down {
+            return Self::adopt(folder, socket, lock, listener);
+        }
         if peerup_api::connect_socket(&socket).await.is_ok() {
             return Err(second_daemon(&socket));
         }
@@ -55,22 +93,73 @@ impl Endpoint {
             Err(error) => return Err(unusable(&socket, &error)),
         }
         let listener = bind(&socket).map_err(|error| unusable(&socket, &error))?;
+        let endpoint = Self::with_cookie(folder, socket, lock, false)?;
+        Ok((endpoint, listener))
+    }
+
+    /// Takes the socket that the service manager handed down. It has to be where commands look for it, and closed to
+    /// other users.
+    fn adopt(
+        folder: &Path,
+        socket: PathBuf,
+        lock: std::fs::File,
+        listener: std::os::unix::net::UnixListener,
+    ) -> Result<(Self, UnixListener), Failure> {
+        let refused = |what: String| Failure::new(ErrorCode::Conflict, what).with_hint(SOCKET_UNIT);
+        let bound = listener.local_addr().ok();
+        let bound = bound.as_ref().and_then(|address| address.as_pathname());
+        let same = bound.is_some_and(|bound| {
+            matches!((SocketFile::of(bound), SocketFile::of(&socket)), (Ok(one), Ok(other)) if one.inode == other.inode)
+        });
+        if !same {
+            return Err(refused(format!(
+                "the socket that was handed down is not {}",
+                socket.display()
+            )));
+        }
+        let mode = std::fs::metadata(&socket)
+            .map_err(|error| unusable(&socket, &error))?
+            .mode();
+        if mode & 0o077 != 0 {
+            return Err(refused(format!(
+                "{} is open to other users (mode {:o})",
+                socket.display(),
+                mode & 0o777
+            )));
+        }
+        let listener = UnixListener::from_std(listener).map_err(|error| unusable(&socket, &error))?;
+        Ok((Self::with_cookie(folder, socket, lock, true)?, listener))
+    }
+
+    fn with_cookie(
+        folder: &Path,
+        socket: PathBuf,
+        lock: std::fs::File,
+        inherited: bool,
+    ) -> Result<Self, Failure> {
         let cookie = new_cookie()?;
-        let cookie_file = folder.join(COOKIE_FILE);
+        let file = SocketFile::of(&socket).map_err(|error| unusable(&socket, &error))?;
         let endpoint = Self {
+            cookie_file: folder.join(COOKIE_FILE),
             socket,
-            cookie_file,
             cookie,
+            file,
+            inherited,
             _lock: lock,
         };
         write_cookie(&endpoint.cookie_file, &endpoint.cookie)
             .map_err(|error| unusable(&endpoint.cookie_file, &error))?;
-        Ok((endpoint, listener))
+        Ok(endpoint)
     }
 
     /// Returns what a request must carry as its bearer token.
     pub(crate) fn cookie(&self) -> &str {
         &self.cookie
+    }
+
+    /// Returns the socket's file, to tell it from another one in its place.
+    pub(crate) fn file(&self) -> SocketFile {
+        self.file.clone()
     }
 
     /// Returns the socket's path.
@@ -89,7 +178,9 @@ impl fmt::Debug for Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        for path in [&self.socket, &self.cookie_file] {
+        // A socket of the service manager is there for the next start; one that is not ours is another daemon's.
+        let socket = Some(&self.socket).filter(|_| !self.inherited && self.file.is_ours());
+        for path in socket.into_iter().chain([&self.cookie_file]) {
             if let Err(error) = std::fs::remove_file(path) {
                 tracing::warn!(path = %path.display(), %error, "could not be removed");
             }

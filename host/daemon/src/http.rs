@@ -86,6 +86,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/plugins/{name}/commands/{command}", post(streams::command))
         .route("/v1/config/reload", post(routes::reload))
         .route("/v1/shutdown", post(routes::shutdown))
+        .route("/metrics", get(routes::metrics))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)

@@ -13,12 +13,12 @@ use peerup_engine::{
     ConnectionDetails, Duplex, Host, HostError, LogLine, PathRef, PeerDetails, PeerEvent, PeerEventKind,
     PeerRef, PeerRole,
 };
-use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName};
+use peerup_model::{ErrorCode, Failure, PathKind, PathPolicy, PluginName, ServiceName};
 use peerup_net::{ConnSnapshot, NodeEvent, NodeSnapshot, OpenError, PeerStream, RelayRefusal};
 use peerup_trust::Role;
 use tokio::sync::broadcast;
 
-use crate::{app::App, path_rules, plugin_logs::PluginLogs};
+use crate::{app::App, meters::Opener, path_rules, plugin_logs::PluginLogs};
 
 /// Events that wait for a slow plugin; the contract promises so many.
 const EVENT_QUEUE: usize = 256;
@@ -32,10 +32,16 @@ pub(crate) struct Network {
 }
 
 /// Makes the duplex that a plugin gets out of a stream to a peer.
-pub(crate) fn duplex_of(app: &App, stream: PeerStream) -> Duplex {
-    let peer = peer_ref(app, &stream.peer());
-    let path = path_ref(app, stream.path());
-    let (reader, writer) = stream.into_split();
+pub(crate) fn duplex_of(
+    app: &App,
+    stream: PeerStream,
+    service: Option<ServiceName>,
+    opener: Opener,
+) -> Duplex {
+    let (id, kind) = (stream.peer(), stream.path());
+    let metered = app.meters.traffic.meter(stream, service, (id, kind), opener);
+    let (reader, writer) = tokio::io::split(metered);
+    let (peer, path) = (peer_ref(app, &id), path_ref(app, kind));
     Duplex::peer(Box::new(reader), Box::new(writer), peer, path)
 }
 
@@ -218,8 +224,11 @@ impl Host for Network {
                 plugin: Some(plugin),
                 asked: policy,
             };
-            let stream = open_stream(&app, protocol, &query).await.map_err(host_error)?;
-            Ok(duplex_of(&app, stream).with_protocol(protocol))
+            let opened = open_stream(&app, protocol, &query).await;
+            app.meters
+                .count_opening(opened.as_ref().err().map(|failure| failure.code));
+            let stream = opened.map_err(host_error)?;
+            Ok(duplex_of(&app, stream, service.clone(), Opener::Node).with_protocol(protocol))
         })
     }
 

@@ -40,7 +40,8 @@ pub(crate) async fn status(app: &App) -> Result<StatusInfo, Failure> {
     })
 }
 
-async fn snapshot(app: &App) -> Result<NodeSnapshot, Failure> {
+/// Returns the node as it is now.
+pub(crate) async fn snapshot(app: &App) -> Result<NodeSnapshot, Failure> {
     app.node
         .snapshot()
         .await
@@ -165,6 +166,13 @@ pub(crate) async fn peers(app: &App, all: bool) -> Result<Vec<PeerInfo>, Failure
     Ok(list)
 }
 
+/// Returns whether the peer has answered on this connection lately.
+pub(crate) fn is_answering(connection: &ConnSnapshot) -> bool {
+    connection
+        .last_answer
+        .is_some_and(|age| age.as_secs() <= CONNECTED_WITHIN_SECONDS)
+}
+
 fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
     let connections: Vec<ConnectionInfo> = peer
         .connections
@@ -172,12 +180,7 @@ fn peer_info(app: &App, peer: &PeerSnapshot) -> PeerInfo {
         .map(|connection| connection_info(app, connection))
         .collect();
     // The node lists the connection that a new stream would take first. One that is silent is no connection.
-    let answered = |connection: &&ConnSnapshot| {
-        connection
-            .last_answer
-            .is_some_and(|age| age.as_secs() <= CONNECTED_WITHIN_SECONDS)
-    };
-    let best = peer.connections.iter().find(answered);
+    let best = peer.connections.iter().find(|one| is_answering(one));
     let (path, transport, via) = match best.map(|connection| connection.path) {
         None => (None, None, None),
         Some(PathKind::Direct(transport)) => (Some("DIRECT".to_owned()), Some(transport.to_string()), None),
@@ -243,13 +246,18 @@ pub(crate) fn connection_info(app: &App, connection: &ConnSnapshot) -> Connectio
     }
 }
 
-fn absent(app: &App, peer: &PeerId) -> PeerInfo {
-    let role = match app.access.policy().load().role(peer, jiff::Timestamp::now()) {
+/// Returns what a peer is to this node, in the API's words.
+pub(crate) fn role_of(app: &App, peer: &PeerId) -> &'static str {
+    match app.access.policy().load().role(peer, jiff::Timestamp::now()) {
         Some(Role::Member(_)) => "member",
         Some(Role::Infra) => "infra",
         Some(Role::Pairing) => "pairing",
         None => "none",
-    };
+    }
+}
+
+fn absent(app: &App, peer: &PeerId) -> PeerInfo {
+    let role = role_of(app, peer);
     PeerInfo {
         id: peer.to_base58(),
         name: app.name_of(peer),

@@ -7,6 +7,7 @@
 mod address;
 mod autonat;
 mod config;
+mod counters;
 mod error;
 mod gate;
 mod netwatch;
@@ -22,6 +23,7 @@ mod warm;
 
 pub use address::{is_public_ip, path_of};
 pub use config::{DiscoveryConfig, NodeConfig, RelayAddress};
+pub use counters::NodeCounters;
 pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
 pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
 pub use netwatch::{Gateway, Mac, NetEvent, NetState, NetWatch};
@@ -30,10 +32,10 @@ pub use policy::PolicyHandle;
 pub use protocols::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 pub use snapshot::{
     AddressSource, AttemptKind, AttemptReport, CircuitLimit, ConnSnapshot, KnownAddress, NodeEvent,
-    NodeSnapshot, NodeStatus, PeerReport, PeerSnapshot, RelaySnapshot, RemoteReport,
+    NodeHealth, NodeSnapshot, NodeStatus, PeerReport, PeerSnapshot, RelaySnapshot, RemoteReport,
 };
 pub use streams::{
     CircuitExhausted, Conn, InboundStream, OpenStreamError, PeerStream, StreamCounters, StreamLimits,
     Streams, StreamsHandle,
 };
-pub use transport::{TransportError, server_swarm_with, swarm_with};
+pub use transport::{TransportError, metered_swarm_with, server_swarm_with, swarm_with};

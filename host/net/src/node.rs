@@ -36,11 +36,12 @@ use tokio::{
 use self::{actor::NodeActor, command::NodeCommand};
 use crate::{
     config::{NodeConfig, RelayAddress},
+    counters::NodeCounters,
     error::{OpenError, StartError},
     gate::GateCounters,
     policy::PolicyHandle,
     protocols::ProtocolTable,
-    snapshot::{NodeEvent, NodeSnapshot, NodeStatus, PeerReport},
+    snapshot::{NodeEvent, NodeHealth, NodeSnapshot, NodeStatus, PeerReport},
     streams::{Conn, InboundStream, OpenStreamError, PeerStream, StreamsHandle},
 };
 
@@ -70,6 +71,7 @@ struct Inner {
     commands: mpsc::Sender<NodeCommand>,
     streams: StreamsHandle,
     gate: Arc<GateCounters>,
+    counters: Arc<NodeCounters>,
     status: watch::Receiver<NodeStatus>,
     events: broadcast::Sender<NodeEvent>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -104,6 +106,7 @@ impl Node {
                 commands,
                 streams: parts.streams,
                 gate: parts.gate,
+                counters: parts.counters,
                 status,
                 events,
                 task: Mutex::new(Some(tokio::spawn(actor.run()))),
@@ -379,6 +382,25 @@ impl Node {
     /// What the gate has done so far.
     pub fn gate(&self) -> &GateCounters {
         &self.inner.gate
+    }
+
+    /// Dials and attempts to punch a hole so far.
+    pub fn counters(&self) -> &NodeCounters {
+        &self.inner.counters
+    }
+
+    /// Asks the node's task whether it is alive, and what it listens on. Waits for as long as the task stands still.
+    pub async fn health(&self) -> Result<NodeHealth, OpenError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(NodeCommand::Health { reply }).await?;
+        answer.await.map_err(|_| OpenError::Closed)
+    }
+
+    /// Makes the node's task stand still, so that a test sees what notices that.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub async fn stall(&self, time: Duration) {
+        let _ = self.send(NodeCommand::Stall { time }).await;
     }
 
     /// Stops listening, closes every connection and waits for the task, three seconds at most.

@@ -156,6 +156,15 @@ pub struct PeerReport {
     pub relays: Vec<RelaySnapshot>,
 }
 
+/// What the node's task answers when it is asked whether it is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Sockets that it listens on.
+    pub listeners: usize,
+    /// Sockets that it listened on at its start.
+    pub wanted: usize,
+}
+
 /// What there is to wait for, cheap to watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NodeStatus {

@@ -12,6 +12,7 @@ use libp2p::{
     Swarm, SwarmBuilder,
     core::upgrade::Version,
     identity::Keypair,
+    metrics::Registry,
     noise, quic, relay,
     swarm::{self, NetworkBehaviour},
     tcp, yamux,
@@ -94,6 +95,17 @@ pub async fn server_swarm_with<B: NetworkBehaviour>(
     keypair: Keypair,
     make_behaviour: impl FnOnce(&Keypair) -> B,
 ) -> Result<Swarm<B>, TransportError> {
+    metered_swarm_with(keypair, &mut Registry::default(), make_behaviour).await
+}
+
+/// The same, and the registry gets the bytes of all its connections, by transport and direction.
+///
+/// Must run inside a tokio runtime.
+pub async fn metered_swarm_with<B: NetworkBehaviour>(
+    keypair: Keypair,
+    registry: &mut Registry,
+    make_behaviour: impl FnOnce(&Keypair) -> B,
+) -> Result<Swarm<B>, TransportError> {
     refuse_key_log()?;
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
@@ -104,6 +116,7 @@ pub async fn server_swarm_with<B: NetworkBehaviour>(
         .with_websocket(noise::Config::new, yamux_config)
         .await
         .map_err(|error| TransportError::Websocket(error.to_string()))?
+        .with_bandwidth_metrics(registry)
         .with_behaviour(make_behaviour);
     let builder = match builder {
         Ok(builder) => builder,

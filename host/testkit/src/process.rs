@@ -141,6 +141,14 @@ impl Process {
         Self::start(name, command.stdin(Stdio::piped()))
     }
 
+    /// Starts a command with something of the caller's as its input.
+    ///
+    /// # Errors
+    /// Where the program cannot be started.
+    pub fn spawn_with(name: &str, command: &mut Command, input: Stdio) -> Result<Self> {
+        Self::start(name, command.stdin(input))
+    }
+
     fn start(name: &str, command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdout(Stdio::piped())

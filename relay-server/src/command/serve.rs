@@ -1,16 +1,28 @@
 //! `serve` and `config validate`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use libp2p::multiaddr::Protocol;
 use multiaddr::Multiaddr;
 use peerup_model::{ErrorCode, Failure};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use peerup_ops::Observer;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Found, tell};
+use crate::admin::{self, AdminRequest, AdminSocket};
+use crate::control::RelayControl;
 use crate::server::{Relay, StartError, check};
+use crate::snapshot::RelaySnapshot;
+use crate::{archive, health};
+
+/// How often the status that systemd shows is looked at.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long what runs beside the relay may take to end.
+const END_TIME: Duration = Duration::from_millis(500);
 
 /// Runs the relay until a signal ends it.
 pub(super) fn serve(found: &Found) -> Result<(), Failure> {
@@ -31,26 +43,58 @@ pub(super) fn validate(found: &Found) -> Result<(), Failure> {
 }
 
 async fn run(found: &Found) -> Result<(), Failure> {
-    let on = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot listen for signals: {error}")))
+    let mut signals = Signals::new()?;
+    let mut socket = match AdminSocket::claim(&found.path).await {
+        Ok(socket) => Some(socket),
+        Err(failure) if failure.code == ErrorCode::Conflict => return Err(failure),
+        Err(failure) => {
+            tracing::warn!(
+                "{}; `status`, `reload` and `disconnect` do not work",
+                failure.message
+            );
+            None
+        }
     };
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let start = Relay::start(found.config.clone());
     let relay = start.await.map_err(|error| start_failure(&error, &found.path))?;
+    keep_config(found);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let control = relay.control();
+    if let Some(address) = found.config.health {
+        tasks.spawn(serve_health(address, control.clone(), stop.clone()));
+    }
+    if let Some(listener) = socket.as_mut().and_then(AdminSocket::listener) {
+        let served = admin::serve(listener, control.clone(), found.path.clone(), stop.clone());
+        tasks.spawn(served);
+    }
+    let identity = socket.as_ref().map(AdminSocket::identity);
+    let observers = observers(&control, identity, &found.path);
+    control.set_watch(peerup_ops::watch(observers, &tasks, &stop));
     tell(&format!("ready {}", relay.peer_id()));
     for address in relay.addresses() {
         tell(&address.to_string());
     }
-    notify(&NotifyState::Ready);
-    let ended = tokio::select! {
-        biased;
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        () = relay.ended() => true,
+    peerup_ops::notify_ready(&status_line(&control).await);
+    tasks.spawn(tell_status(control.clone(), stop.clone()));
+    let ended = loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::End => break false,
+                Asked::Reload => reload(&control, &found.path).await,
+                #[cfg(debug_assertions)]
+                Asked::Stall => stall(&control).await,
+            },
+            () = relay.ended() => break true,
+        }
     };
-    notify(&NotifyState::Stopping);
+    peerup_ops::notify_stopping();
+    stop.cancel();
+    tasks.close();
     relay.shutdown().await;
+    // Nothing of them is worth waiting for.
+    let _ = tokio::time::timeout(END_TIME, tasks.wait()).await;
+    drop(socket);
     match ended {
         false => Ok(()),
         true => Err(
@@ -61,10 +105,173 @@ async fn run(found: &Found) -> Result<(), Failure> {
     }
 }
 
-fn notify(state: &NotifyState<'_>) {
-    // Without systemd there is nobody to notify, which is no error there.
-    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        tracing::warn!("cannot notify the service manager: {error}");
+/// Keeps the config that this start was successful with, for `config rollback`.
+fn keep_config(found: &Found) {
+    if found.text.is_empty() {
+        return;
+    }
+    if let Err(error) = archive::keep(&found.path, &found.text) {
+        tracing::warn!(%error, "the config could not be kept for `config rollback`");
+    }
+}
+
+/// A port that is taken must not keep the relay from running.
+async fn serve_health(address: std::net::SocketAddr, control: RelayControl, stop: CancellationToken) {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!(%address, "answers /healthz and /metrics");
+            peerup_ops::serve_scrapes(listener, health::router(control), stop).await;
+        }
+        Err(error) => tracing::error!(%address, %error, "health.listen_address cannot be listened on"),
+    }
+}
+
+/// What the watchdog looks at: all of it is this process, and none of it the network.
+fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, config: &Path) -> Vec<Observer> {
+    let (alive, listening) = (control.clone(), control.clone());
+    let mut observers = vec![
+        Observer::new("loop", move || {
+            let control = alive.clone();
+            async move {
+                control
+                    .health()
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            }
+        }),
+        Observer::new("listeners", move || {
+            let control = listening.clone();
+            async move {
+                match control.health().await {
+                    Ok((0, 1..)) => Err("every listener has closed".to_owned()),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        }),
+    ];
+    if let Some((path, inode)) = socket {
+        let config = config.to_owned();
+        observers.push(Observer::new("admin", move || {
+            let (path, config) = (path.clone(), config.clone());
+            async move {
+                if !AdminSocket::is_ours(&path, inode) {
+                    return Err(format!("{} is not this relay's socket any more", path.display()));
+                }
+                let answer = admin::ask(&config, &AdminRequest::Ping).await;
+                answer.map(drop).map_err(|failure| failure.message)
+            }
+        }));
+    }
+    observers
+}
+
+async fn reload(control: &RelayControl, config: &Path) {
+    peerup_ops::notify_reloading();
+    let status = match admin::reload(control, config).await {
+        Ok(_) => status_line(control).await,
+        Err(failure) => {
+            tracing::error!("{}; what was in force before stays in force", failure.message);
+            format!("the config was not read again: {}", failure.message)
+        }
+    };
+    peerup_ops::notify_ready(&status);
+}
+
+async fn tell_status(control: RelayControl, stop: CancellationToken) {
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(STATUS_INTERVAL) => {}
+        }
+        let status = status_line(&control).await;
+        if status != told {
+            peerup_ops::notify_status(&status);
+            told = status;
+        }
+    }
+}
+
+async fn status_line(control: &RelayControl) -> String {
+    control
+        .snapshot()
+        .await
+        .map(|relay| line(&relay))
+        .unwrap_or_default()
+}
+
+fn line(relay: &RelaySnapshot) -> String {
+    format!(
+        "{} peers connected, {} reservations, {} circuits",
+        relay.peers.len(),
+        relay.reservations,
+        relay.circuits
+    )
+}
+
+/// What a test asks for with `SIGUSR1`: that the relay stands still for so many milliseconds.
+#[cfg(debug_assertions)]
+async fn stall(control: &RelayControl) {
+    let asked = std::env::var("PEERUP_DEBUG_STALL_MS").ok();
+    if let Some(time) = asked.and_then(|text| text.parse().ok()) {
+        control.stall(Duration::from_millis(time)).await;
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    End,
+    Reload,
+    #[cfg(debug_assertions)]
+    Stall,
+}
+
+/// The signals that a relay heeds: `SIGINT` and `SIGTERM` end it, `SIGHUP` has it read its config again.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    #[cfg(debug_assertions)]
+    user: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let on = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(ErrorCode::Failed, format!("cannot listen for signals: {error}"))
+            })
+        };
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            #[cfg(debug_assertions)]
+            user: on(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Returns what the next signal asks for. Cancel safe.
+    async fn next(&mut self) -> Asked {
+        #[cfg(debug_assertions)]
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user.recv() => Asked::Stall,
+        }
+        #[cfg(not(debug_assertions))]
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
     }
 }
 
@@ -73,6 +280,9 @@ fn start_failure(error: &StartError, config: &Path) -> Failure {
     let failure = |code| Failure::new(code, error.to_string());
     match error {
         StartError::Key(error) => super::identity_failure(error),
+        StartError::AsnTable(_) => failure(ErrorCode::ConfigInvalid).with_hint(
+            "mend the table, or take resources.asn_table out: then there is no limit for each AS number",
+        ),
         StartError::AuthorizedKeys(error) => super::keys_failure(error),
         StartError::Listen { address, source } => {
             let config = config.display();

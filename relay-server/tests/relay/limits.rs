@@ -61,6 +61,60 @@ async fn one_address_gets_no_more_than_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_as_number_gets_no_more_than_its_share_and_a_reload_changes_that() {
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(Client::random().await);
+    }
+    let peers: Vec<_> = clients.iter().map(|client| client.peer).collect();
+    let settings = "resources:\n  max_reservations_per_asn: 2\n  asn_table: asn.txt\n";
+    let setting = Setting::with_members(&peers, settings).await;
+    let mut granted = Vec::new();
+
+    for client in &mut clients {
+        client.connect(&setting.relay).await;
+        granted.push(client.reserve(&setting.relay).await);
+    }
+
+    assert_eq!(granted, [true, true, false]);
+    let control = setting.relay.control();
+    let snapshot = control.snapshot().await.unwrap();
+    assert_eq!((snapshot.reservations, snapshot.asn_prefixes), (2, 1));
+    let mut config = setting.config.clone();
+    config.resources.max_reservations_per_asn = 3;
+    config.resources.max_circuits = 7;
+    let reloaded = control.reload(config).await.unwrap();
+    assert!(reloaded.live.contains(&"resources.max_reservations_per_asn"));
+    assert_eq!(reloaded.waits_for_restart, ["resources.max_circuits"]);
+    assert!(clients[2].reserve(&setting.relay).await);
+    let text = control.scrape().await.unwrap();
+    let refused = r#"relay_refusals_total{what="reservation",reason="max_reservations_per_asn"} 1"#;
+    assert!(text.contains(refused), "{text}");
+    assert!(text.contains("relay_reservations 3"), "{text}");
+    assert!(text.contains("libp2p_bandwidth_bytes_total{"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_does_not_hold_changes_nothing() {
+    let mut client = Client::random().await;
+    let setting = Setting::with_members(&[client.peer], "resources:\n  asn_table: asn.txt\n").await;
+    let path = setting.config.resources.asn_table.clone().unwrap();
+    std::fs::write(path, "127.0.0.0/8 64496\nnonsense\n").unwrap();
+
+    let refused = setting
+        .relay
+        .control()
+        .reload(setting.config.clone())
+        .await
+        .unwrap_err();
+
+    assert!(refused.to_string().contains("line 2"), "{refused}");
+    assert_eq!(setting.relay.control().snapshot().await.unwrap().asn_prefixes, 1);
+    client.connect(&setting.relay).await;
+    assert!(client.reserve(&setting.relay).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_gets_exactly_the_circuits_of_the_config() {
     let key = Keypair::generate_ed25519();
     let mut host = Client::random().await;

@@ -12,21 +12,26 @@ use tempfile::TempDir;
 pub(crate) struct Setting {
     pub(crate) relay: Relay,
     pub(crate) keys: PathBuf,
+    /// What it was started with.
+    pub(crate) config: RelayConfig,
     _folder: TempDir,
 }
 
 impl Setting {
-    /// Starts a relay with these lines in its list and these lines under `enrollment` and `resources`.
+    /// Starts a relay with these lines in its list and these lines under `enrollment` and `resources`. `asn.txt` beside its
+    /// config says that loopback is AS 64496.
     pub(crate) async fn start(authorized: &str, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = config_in(&folder, settings);
         peerup_trust::create_identity(&config.key_file).unwrap();
         let keys = config.security.authorized_keys_file.clone();
         std::fs::write(&keys, authorized).unwrap();
-        let relay = Relay::start(config).await.unwrap();
+        std::fs::write(folder.path().join("asn.txt"), "127.0.0.0/8 64496\n").unwrap();
+        let relay = Relay::start(config.clone()).await.unwrap();
         Self {
             relay,
             keys,
+            config,
             _folder: folder,
         }
     }

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 
 /// Each crate of the host side by folder, and the crates of this repository that it may depend on.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("host/model", &[]),
     ("host/bundle", &[]),
     ("host/testkit", &[]),
     ("host/lifecycle", &[]),
+    ("host/ops", &[]),
     ("host/trust", &["peerup-model"]),
     ("host/config", &["peerup-model"]),
     ("host/paths", &["peerup-model"]),
@@ -35,11 +36,18 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "peerup-package",
             "peerup-engine",
             "peerup-bundle",
+            "peerup-ops",
         ],
     ),
     (
         "relay-server",
-        &["peerup-model", "peerup-trust", "peerup-config", "peerup-net"],
+        &[
+            "peerup-model",
+            "peerup-trust",
+            "peerup-config",
+            "peerup-net",
+            "peerup-ops",
+        ],
     ),
     (
         "cli",
@@ -53,6 +61,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "peerup-engine",
             "peerup-harness",
             "peerup-daemon",
+            "peerup-ops",
         ],
     ),
     ("xtask", &["peerup-testkit"]),

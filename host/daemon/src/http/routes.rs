@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json,
     extract::{FromRequest, Path, Query, Request, State, rejection::JsonRejection},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use peerup_api::{
     AuthEntry, AuthRequest, ExposeRequest, InviteRequest, JoinRequest, RelayRequest, ResolveAnswer,
@@ -448,6 +448,12 @@ fn plugin_name(name: &str) -> Result<PluginName, Failure> {
 pub(super) async fn reload(State(app): State<Arc<App>>, format: Format) -> Answer {
     app.reload().await?;
     Ok(format.answer(done("reloaded")))
+}
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Answer {
+    let text = crate::metrics::scrape(&app).await?;
+    let kind = (axum::http::header::CONTENT_TYPE, peerup_ops::METRICS_TYPE);
+    Ok(([kind], text).into_response())
 }
 
 pub(super) async fn shutdown(State(app): State<Arc<App>>, format: Format) -> Answer {

@@ -116,7 +116,13 @@ impl PluginView {
         }
     }
 
-    fn stats(&self) -> PluginStats {
+    /// How often its service was started again after a failure.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Returns what all its generations have done.
+    pub(crate) fn stats(&self) -> PluginStats {
         let mut sum = self.past.clone();
         for slot in &self.slots {
             add(&mut sum, &slot.plugin().stats());
@@ -135,6 +141,14 @@ pub(super) fn add(sum: &mut PluginStats, one: &PluginStats) {
     sum.denials += one.denials;
     sum.bytes_in += one.bytes_in;
     sum.bytes_out += one.bytes_out;
+    sum.calls += one.calls;
+    sum.cpu += one.cpu;
+    sum.memory_peak = sum.memory_peak.max(one.memory_peak);
+    sum.handles_total += one.handles_total;
+    sum.datagrams += one.datagrams;
+    sum.log_lines_dropped += one.log_lines_dropped;
+    // All of them have the one store.
+    sum.store_bytes = one.store_bytes.or(sum.store_bytes);
     if one.last_error.is_some() {
         sum.last_error.clone_from(&one.last_error);
     }

@@ -48,12 +48,13 @@ use super::{
 use crate::{
     address::{ip_of, path_of},
     config::{DiscoveryConfig, NodeConfig},
+    counters::{DialOutcome, NodeCounters},
     error::{StartError, root_cause},
     gate::{Gate, GateCounters},
     netwatch::{NetEvent, NetWatch},
     policy::PolicyHandle,
     protocols::{Audience, ProtocolTable},
-    snapshot::{AddressSource, CircuitLimit, NodeEvent, NodeSnapshot, NodeStatus},
+    snapshot::{AddressSource, CircuitLimit, NodeEvent, NodeHealth, NodeSnapshot, NodeStatus},
     streams::{InboundStream, Streams, StreamsHandle},
     transport::swarm_with,
     warm,
@@ -105,6 +106,7 @@ pub(super) struct NodeParts {
     pub(super) peer_id: PeerId,
     pub(super) streams: StreamsHandle,
     pub(super) gate: Arc<GateCounters>,
+    pub(super) counters: Arc<NodeCounters>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
 }
 
@@ -120,6 +122,9 @@ pub(super) struct NodeActor {
     relays: Relays,
     dials: Dials,
     listeners: HashMap<ListenerId, bool>,
+    /// Listeners at the start.
+    wanted: usize,
+    counters: Arc<NodeCounters>,
     connections: HashMap<ConnectionId, PeerId>,
     members: Members,
     liveness: Liveness<ConnectionId>,
@@ -166,7 +171,8 @@ impl NodeActor {
         let (streams, handle, inbound) = Streams::new(policy.clone(), table, config.limits);
         let core = handle.divert(CORE_PROTOCOLS, CORE_QUEUE);
         let gate = Gate::new(policy.clone());
-        let counters = gate.counters();
+        let gate_counters = gate.counters();
+        let counters = Arc::<NodeCounters>::default();
         let agent = config.agent;
         let discovery = Discovery::new(config.keypair.clone());
         let ways = ways_to_be_found(config.discovery, &config.listen);
@@ -202,7 +208,8 @@ impl NodeActor {
         let parts = NodeParts {
             peer_id: *swarm.local_peer_id(),
             streams: handle.clone(),
-            gate: counters,
+            gate: gate_counters,
+            counters: counters.clone(),
             inbound,
         };
         let mut actor = Self {
@@ -215,7 +222,9 @@ impl NodeActor {
             book,
             relays,
             dials: Dials::default(),
+            wanted: listeners.len(),
             listeners,
+            counters,
             connections: HashMap::new(),
             members: Members::default(),
             liveness: Liveness::new(),
@@ -453,6 +462,15 @@ impl NodeActor {
             NodeCommand::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot());
             }
+            NodeCommand::Health { reply } => {
+                let _ = reply.send(NodeHealth {
+                    listeners: self.listeners.len(),
+                    wanted: self.wanted,
+                });
+            }
+            #[cfg(debug_assertions)]
+            #[expect(clippy::disallowed_methods, reason = "standing still is the point of it")]
+            NodeCommand::Stall { time } => std::thread::sleep(time),
             NodeCommand::Shutdown { reply } => drop(reply),
         }
     }
@@ -488,8 +506,17 @@ impl NodeActor {
                 connection_id,
                 endpoint,
                 num_established,
+                concurrent_dial_errors,
                 ..
-            } => self.handle_established(peer_id, connection_id, &endpoint, num_established.get() == 1, now),
+            } => {
+                if let ConnectedPoint::Dialer { address, .. } = &endpoint {
+                    self.counters.count_dial(address, DialOutcome::Connected);
+                }
+                for (address, _) in concurrent_dial_errors.iter().flatten() {
+                    self.counters.count_dial(address, DialOutcome::Failed);
+                }
+                self.handle_established(peer_id, connection_id, &endpoint, num_established.get() == 1, now);
+            }
             SwarmEvent::ConnectionClosed {
                 peer_id,
                 connection_id,
@@ -508,6 +535,7 @@ impl NodeActor {
                 peer_id,
                 error,
             } => {
+                self.counters.count_failure(&error);
                 self.relays.handle_view(connection_id, false, &mut self.nat, now);
                 if let Some(peer) = peer_id {
                     self.relays.handle_connect_failed(&peer, &error.to_string(), now);

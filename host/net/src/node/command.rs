@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     config::RelayAddress,
     error::OpenError,
-    snapshot::{NodeSnapshot, PeerReport},
+    snapshot::{NodeHealth, NodeSnapshot, PeerReport},
 };
 
 /// One message to the node's task.
@@ -53,6 +53,11 @@ pub(super) enum NodeCommand {
     SetRelays { relays: Vec<RelayAddress> },
     /// Describe the node.
     Snapshot { reply: oneshot::Sender<NodeSnapshot> },
+    /// Say that the task is alive, and what it listens on.
+    Health { reply: oneshot::Sender<NodeHealth> },
+    /// Stand still for so long, as a bug would make the task do.
+    #[cfg(debug_assertions)]
+    Stall { time: std::time::Duration },
     /// End in order.
     Shutdown { reply: oneshot::Sender<()> },
 }

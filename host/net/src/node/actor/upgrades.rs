@@ -23,6 +23,7 @@ use peerup_trust::Role;
 use super::{NodeActor, TaskOutcome};
 use crate::{
     address::{ip_of, is_circuit, path_of, without_peer},
+    counters::PunchOutcome,
     error::root_cause,
     node::{
         book::unix_now,
@@ -116,6 +117,7 @@ impl NodeActor {
             return;
         }
         if candidates.is_empty() {
+            self.counters.count_punch(PunchOutcome::NotTried);
             let outcome = "no relay has seen an address of this node yet";
             member.note(AttemptKind::Punch, "hole punching", outcome, now);
             return;
@@ -237,6 +239,7 @@ impl NodeActor {
         let theirs = match theirs {
             Ok(theirs) => theirs,
             Err(error) => {
+                self.counters.count_punch(PunchOutcome::NotTried);
                 member.answers_punch = Some(false);
                 member.note(AttemptKind::Punch, "hole punching", &error, now);
                 return;
@@ -247,6 +250,7 @@ impl NodeActor {
             return;
         }
         if theirs.is_empty() {
+            self.counters.count_punch(PunchOutcome::NotTried);
             let outcome = "the other side offers no address: no relay has seen it yet";
             member.note(AttemptKind::Punch, "hole punching", outcome, now);
             return;
@@ -355,6 +359,9 @@ impl NodeActor {
             .members
             .get_mut(&peer)
             .and_then(|member| member.dials.remove(&connection));
+        if own == Some(AttemptKind::Punch) {
+            self.counters.count_punch(PunchOutcome::Failed);
+        }
         let listed = matches!(self.policy.role(&peer), Some(Role::Member(_)));
         if !listed {
             return;
@@ -400,6 +407,9 @@ impl NodeActor {
             Some(kind) => kind,
             None => AttemptKind::Dial,
         };
+        if kind == AttemptKind::Punch {
+            self.counters.count_punch(PunchOutcome::Connected);
+        }
         let target = without_peer(address, peer).to_string();
         member.note(kind, &target, "connected", now);
         kind == AttemptKind::Punch

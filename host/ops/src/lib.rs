@@ -1,0 +1,30 @@
+//! What a process that runs for months owes its operator, the same for daemon and relay.
+//!
+//! [`notify`](notify_ready) tells the service manager how the process is; [`Watchdog`] decides, without a clock of its
+//! own, when it may say that all is well, and [`watch`] carries that out from a thread that shares nothing with what
+//! it observes; [`start_log`] writes the log where it belongs and keeps a flood from filling the disk; [`Sheet`] and
+//! [`serve_scrapes`] answer Prometheus. Knows no other crate of the workspace.
+
+mod activation;
+mod flood;
+mod install;
+mod journal;
+mod log;
+mod log_file;
+mod metrics;
+mod notify;
+mod process;
+mod scrape;
+mod watch;
+mod watchdog;
+
+pub use activation::{ActivationError, inherited_listener};
+pub use flood::lines_left_out;
+pub use install::{Finding, InstallError, Installer, Service};
+pub use log::{FileLog, LogError, LogGuard, LogOptions, start_log};
+pub use metrics::{Kind, Metric, Sheet, markdown};
+pub use notify::{notify_ready, notify_reloading, notify_status, notify_stopping, watchdog_timeout};
+pub use process::{PROCESS_METRICS, add_process};
+pub use scrape::{METRICS_TYPE, serve_scrapes};
+pub use watch::{Observer, Watch, watch};
+pub use watchdog::{Action, Plan, Watchdog};

@@ -1,0 +1,443 @@
+//! The relay's admin socket: a Unix socket beside the config, for the operator's commands to a running relay.
+//!
+//! A connection carries one request, a line of JSON, and one answer. The socket has mode 0600, and who is asking is
+//! compared with the kernel's word: the user who runs the relay, or root. Everything is bounded in size and time.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use peerup_config::load_relay;
+use peerup_model::{ErrorCode, Failure};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::RelayControl;
+use crate::reload::Reloaded;
+use crate::snapshot::RelaySnapshot;
+
+/// The longest request, in bytes.
+const MAX_REQUEST: u64 = 4 << 10;
+/// The longest answer, in bytes: a relay with ten thousand peers.
+const MAX_ANSWER: u64 = 8 << 20;
+/// Connections at once; more wait in the system's queue.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a connection may take in all.
+const EXCHANGE_TIME: Duration = Duration::from_secs(30);
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What an operator asks of a running relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum AdminRequest {
+    /// Say that somebody is there.
+    Ping,
+    /// Describe the relay.
+    Status,
+    /// Read config and list again.
+    Reload,
+    /// Close the connections of a peer: its id, or the beginning of one that is connected.
+    Disconnect {
+        /// The peer.
+        peer: String,
+    },
+}
+
+/// The answer: one of the two.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AdminAnswer {
+    Data(serde_json::Value),
+    Error(Failure),
+}
+
+/// What `status` tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StatusAnswer {
+    /// `ok`, or `degraded` where a check does not pass or a listener has closed.
+    pub(crate) status: String,
+    pub(crate) peer_id: String,
+    pub(crate) version: String,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) connected_peers: usize,
+    pub(crate) members: usize,
+    pub(crate) guests: usize,
+    pub(crate) reservations: usize,
+    pub(crate) max_reservations: u32,
+    pub(crate) circuits: u64,
+    pub(crate) max_circuits: u32,
+    pub(crate) listeners: usize,
+    pub(crate) asn_prefixes: usize,
+    /// Keys of the config that changed and wait for the next start.
+    pub(crate) waits_for_restart: Vec<String>,
+    pub(crate) peers: Vec<PeerAnswer>,
+}
+
+/// One connected peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PeerAnswer {
+    pub(crate) peer_id: String,
+    pub(crate) connections: usize,
+    pub(crate) address: String,
+    pub(crate) age_seconds: u64,
+}
+
+impl From<RelaySnapshot> for StatusAnswer {
+    fn from(relay: RelaySnapshot) -> Self {
+        Self {
+            status: relay.health().to_owned(),
+            peer_id: relay.peer_id.to_base58(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: relay.uptime.as_secs(),
+            connected_peers: relay.peers.len(),
+            members: relay.members,
+            guests: relay.guests,
+            reservations: relay.reservations,
+            max_reservations: relay.limits.max_reservations,
+            circuits: relay.circuits,
+            max_circuits: relay.limits.max_circuits,
+            listeners: relay.listeners,
+            asn_prefixes: relay.asn_prefixes,
+            waits_for_restart: relay
+                .waits_for_restart
+                .iter()
+                .map(|key| (*key).to_owned())
+                .collect(),
+            peers: relay
+                .peers
+                .iter()
+                .map(|peer| PeerAnswer {
+                    peer_id: peer.peer.to_base58(),
+                    connections: peer.connections,
+                    address: peer.address.to_string(),
+                    age_seconds: peer.age.as_secs(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Returns where the socket of the relay with this config is.
+pub(crate) fn socket_path(config: &Path) -> PathBuf {
+    config.with_extension("sock")
+}
+
+/// A socket that is this relay's. Its file is removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct AdminSocket {
+    path: PathBuf,
+    inode: (u64, u64),
+    listener: Option<UnixListener>,
+}
+
+impl AdminSocket {
+    /// Takes the socket of this config over, unless another relay answers on it.
+    pub(crate) async fn claim(config: &Path) -> Result<Self, Failure> {
+        let path = socket_path(config);
+        let failed = |error: io::Error| {
+            Failure::new(
+                ErrorCode::Failed,
+                format!("{} cannot be used: {error}", path.display()),
+            )
+            .with_hint(
+                "the relay keeps its admin socket beside the config: check the folder's owner and rights",
+            )
+        };
+        if UnixStream::connect(&path).await.is_ok() {
+            let message = format!("another relay-server already answers on {}", path.display());
+            return Err(Failure::new(ErrorCode::Conflict, message)
+                .with_hint("use it, or end it first; two relays with one identity break each other"));
+        }
+        match fs::symlink_metadata(&path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                let message = format!("{} exists and is no socket", path.display());
+                return Err(
+                    Failure::new(ErrorCode::Conflict, message).with_hint("look at it and move it away")
+                );
+            }
+            Ok(_) => fs::remove_file(&path).map_err(failed)?,
+            Err(_) => {}
+        }
+        let listener = bind(&path).map_err(failed)?;
+        let found = fs::symlink_metadata(&path).map_err(failed)?;
+        Ok(Self {
+            inode: (found.dev(), found.ino()),
+            path,
+            listener: Some(listener),
+        })
+    }
+
+    /// Whether the path still leads to this socket.
+    pub(crate) fn is_ours(path: &Path, inode: (u64, u64)) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == inode)
+    }
+
+    /// Returns what tells this socket from another in its place.
+    pub(crate) fn identity(&self) -> (PathBuf, (u64, u64)) {
+        (self.path.clone(), self.inode)
+    }
+
+    /// Returns the listener; none after the first call.
+    pub(crate) fn listener(&mut self) -> Option<UnixListener> {
+        self.listener.take()
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        if Self::is_ours(&self.path, self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "could not be removed");
+        }
+    }
+}
+
+/// Binds in a folder that is ours alone and moves the socket to its place with mode 0600: nobody else ever finds it
+/// open.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let private = tempfile::Builder::new()
+        .prefix(".s-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(folder.unwrap_or(Path::new(".")))?;
+    let made = private.path().join("s");
+    let listener = UnixListener::bind(&made)?;
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&made, path)?;
+    Ok(listener)
+}
+
+/// Serves until `stop` is cancelled.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    control: RelayControl,
+    config: PathBuf,
+    stop: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepting = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            Some(_) = connections.join_next() => continue,
+            accepted = accepting => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if is_ours(&stream) => {
+                let (control, config) = (control.clone(), config.clone());
+                connections.spawn(async move {
+                    match timeout(EXCHANGE_TIME, exchange(stream, &control, &config)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%error, "an admin request broke off"),
+                        Err(_) => tracing::debug!("an admin request took too long"),
+                    }
+                    drop(slot);
+                });
+            }
+            Ok(_) => tracing::warn!("a connection of another user to the admin socket was refused"),
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket did not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| may_ask(peer.uid(), own))
+}
+
+fn may_ask(asking: u32, own: u32) -> bool {
+    asking == own || asking == 0
+}
+
+async fn exchange(stream: UnixStream, control: &RelayControl, config: &Path) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(MAX_REQUEST))
+        .read_line(&mut line)
+        .await?;
+    let answered = match serde_json::from_str::<AdminRequest>(&line) {
+        Ok(request) => answer(request, control, config).await,
+        Err(error) => Err(Failure::new(
+            ErrorCode::Invalid,
+            format!("this is no request of this release: {error}"),
+        )),
+    };
+    let answer = match answered {
+        Ok(data) => AdminAnswer::Data(data),
+        Err(failure) => AdminAnswer::Error(failure),
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    writer.write_all(&text).await?;
+    writer.shutdown().await
+}
+
+async fn answer(
+    request: AdminRequest,
+    control: &RelayControl,
+    config: &Path,
+) -> Result<serde_json::Value, Failure> {
+    match request {
+        AdminRequest::Ping => {
+            control.health().await.map_err(failed)?;
+            Ok(serde_json::json!({ "status": "ok" }))
+        }
+        AdminRequest::Status => {
+            let snapshot = control.snapshot().await.map_err(failed)?;
+            serde_json::to_value(StatusAnswer::from(snapshot)).map_err(failed)
+        }
+        AdminRequest::Reload => {
+            let reloaded = reload(control, config).await?;
+            Ok(serde_json::json!({
+                "status": "reloaded", "live": reloaded.live, "waits_for_restart": reloaded.waits_for_restart,
+            }))
+        }
+        AdminRequest::Disconnect { peer } => {
+            let snapshot = control.snapshot().await.map_err(failed)?;
+            let connected: Vec<PeerId> = snapshot.peers.iter().map(|one| one.peer).collect();
+            let peer = named(&peer, &connected)?;
+            let connections = control.disconnect(peer).await.map_err(failed)?;
+            Ok(serde_json::json!({
+                "status": "disconnected", "peer_id": peer.to_base58(), "connections": connections,
+            }))
+        }
+    }
+}
+
+/// Reads the config again and puts what can be live in force.
+pub(crate) async fn reload(control: &RelayControl, config: &Path) -> Result<Reloaded, Failure> {
+    let path = config.to_owned();
+    let loaded = tokio::task::spawn_blocking(move || load_relay(&path))
+        .await
+        .map_err(failed)?;
+    let loaded = loaded.map_err(|error| {
+        control.count_failed_reload();
+        Failure::new(ErrorCode::ConfigInvalid, error.to_string())
+            .with_hint("the config before stays in force; mend the file and reload again")
+    })?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}: {warning}", config.display());
+    }
+    control.reload(loaded.config).await.map_err(|error| {
+        Failure::new(ErrorCode::ConfigInvalid, error.to_string())
+            .with_hint("what was in force before stays in force; mend the file and reload again")
+    })
+}
+
+fn named(text: &str, connected: &[PeerId]) -> Result<PeerId, Failure> {
+    let found = crate::peer_name::named(text, connected)?;
+    found.filter(|peer| connected.contains(peer)).ok_or_else(|| {
+        Failure::new(ErrorCode::NotFound, format!("{text} is not connected"))
+            .with_hint("`relay-server status` shows who is")
+    })
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(ErrorCode::Failed, error.to_string())
+}
+
+/// Sends a request to the relay with this config, and returns the answer's data.
+pub(crate) async fn ask(config: &Path, request: &AdminRequest) -> Result<serde_json::Value, Failure> {
+    let path = socket_path(config);
+    let mut stream = UnixStream::connect(&path).await.map_err(|error| {
+        let failure = Failure::new(
+            ErrorCode::NoDaemon,
+            format!("no relay answers on {}: {error}", path.display()),
+        );
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                failure.with_hint("run this as the user who runs the relay, or as root")
+            }
+            _ => failure.with_hint("start it with `relay-server`, or name its config with --config"),
+        }
+    })?;
+    let exchanged = async {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut text = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut text).await?;
+        serde_json::from_slice::<AdminAnswer>(&text).map_err(io::Error::from)
+    };
+    match timeout(EXCHANGE_TIME, exchanged).await {
+        Ok(Ok(AdminAnswer::Data(data))) => Ok(data),
+        Ok(Ok(AdminAnswer::Error(failure))) => Err(failure),
+        Ok(Err(error)) => Err(failed(format!("the relay's answer cannot be read: {error}"))),
+        Err(_) => Err(Failure::new(
+            ErrorCode::TimedOut,
+            format!("the relay did not answer within {} s", EXCHANGE_TIME.as_secs()),
+        )
+        .with_hint("see its log; its watchdog restarts one that stands still")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_user_and_root_may_ask() {
+        assert!(may_ask(1000, 1000) && may_ask(0, 1000));
+        assert!(!may_ask(1001, 1000) && !may_ask(1000, 0));
+    }
+
+    #[test]
+    fn requests_are_lines_that_people_can_write() {
+        let disconnect = AdminRequest::Disconnect {
+            peer: "12D3KooW".to_owned(),
+        };
+        let text = r#"{"command":"disconnect","peer":"12D3KooW"}"#;
+        assert_eq!(serde_json::to_string(&disconnect).unwrap(), text);
+        assert_eq!(serde_json::from_str::<AdminRequest>(text).unwrap(), disconnect);
+        for bad in [
+            "",
+            "{}",
+            r#"{"command":"dance"}"#,
+            r#"{"command":"disconnect"}"#,
+            "[]",
+        ] {
+            assert!(serde_json::from_str::<AdminRequest>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_taken_over_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("relay-server.yaml");
+        let path = socket_path(&config);
+        drop(UnixListener::bind(&path).unwrap());
+
+        let first = AdminSocket::claim(&config).await.unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let second = AdminSocket::claim(&config).await.unwrap_err();
+        assert_eq!(second.code, ErrorCode::Conflict);
+        assert!(path.exists());
+
+        drop(first);
+        assert!(!path.exists());
+        fs::write(&path, "precious").unwrap();
+        let refused = AdminSocket::claim(&config).await.unwrap_err();
+        assert!(refused.message.contains("no socket"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+}
