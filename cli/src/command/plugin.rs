@@ -14,6 +14,8 @@ mod remove;
 mod switch;
 mod upgrade;
 
+pub(super) use consent::ask;
+
 use peerup_api::{Client, ClientError, PluginInfo};
 use peerup_model::{ErrorCode, Failure, PluginName};
 use peerup_package::{FolderError, PinError, PluginFolder};

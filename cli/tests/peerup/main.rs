@@ -10,6 +10,7 @@
 
 mod access;
 mod arguments;
+mod config;
 mod daemon;
 mod doctor;
 mod ending;

@@ -52,9 +52,11 @@ pub enum Action {
 pub struct Application {
     /// The new text.
     pub text: String,
-    /// The text that is in the file.
-    pub file: String,
-    /// Whether the text in the file is what the node started with or took over as a whole: only then it is archived.
+    /// The way back: what runs, or what is in the file where nothing runs.
+    pub before: String,
+    /// What is in the file where it is neither of the two, to be kept for whoever wrote it.
+    pub set_aside: Option<String>,
+    /// Whether the node runs with all that `before` says: only then it is archived.
     pub is_proven: bool,
     /// What reverts it; none applies it for good.
     pub pending: Option<Pending>,
@@ -71,8 +73,6 @@ pub enum GuardState {
     Fallback {
         /// What is wrong with the file.
         why: String,
-        /// What is in force.
-        text: String,
     },
     /// The file waits to be confirmed.
     Pending(Waiting),
@@ -169,19 +169,14 @@ impl ConfigGuard {
     /// Another one waits, reverts, or is being applied.
     pub fn handle_apply(&mut self, application: Application) -> Result<(), Refused> {
         self.check_free()?;
-        let (before, set_aside) = match &self.state {
-            GuardState::Fallback { text, .. } => (text.clone(), Some(application.file)),
-            _ => (application.file, None),
-        };
-        // The way back is what runs, not a file that cannot.
-        let pending = application.pending.map(|mut pending| {
-            pending.before.clone_from(&before);
-            pending
-        });
+        let mut pending = application.pending;
+        if let Some(pending) = &mut pending {
+            pending.before.clone_from(&application.before);
+        }
         self.step_apply(Apply {
-            archive: application.is_proven.then(|| before.clone()),
-            set_aside,
-            before,
+            archive: application.is_proven.then(|| application.before.clone()),
+            set_aside: application.set_aside,
+            before: application.before,
             after: application.text,
             pending,
             step: ApplyStep::SetAside,
@@ -189,8 +184,8 @@ impl ConfigGuard {
         Ok(())
     }
 
-    /// Takes the word of a person: what waits is there to stay. `proven` is the text in the file where the node runs
-    /// with all of it; it is archived.
+    /// Takes the word of a person: what waits is there to stay. `proven` is what runs, where that is all that its text
+    /// says; it is archived.
     ///
     /// # Errors
     /// Nothing waits.

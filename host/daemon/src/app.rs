@@ -21,6 +21,7 @@ use crate::{
     access::AccessControl,
     audit::Audit,
     extra_keys::ExtraKeys,
+    guard_cell::GuardCell,
     invites::Invites,
     names,
     plugin_logs::PluginLogs,
@@ -46,6 +47,10 @@ pub(crate) struct App {
     pub(crate) proxies: Proxies,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
+    /// What the node was started with: some keys are in force only after the next start.
+    pub(crate) started_with: Arc<NodeConfig>,
+    /// Decides what becomes of a config that is applied.
+    pub(crate) guard: GuardCell,
     /// Ends the node when it is cancelled.
     pub(crate) shutdown: CancellationToken,
     /// Every task of the node; shutdown waits for them.
@@ -54,7 +59,7 @@ pub(crate) struct App {
     file: ConfigFile,
     path: PathBuf,
     /// One change of files at a time.
-    edit: tokio::sync::Mutex<()>,
+    pub(crate) edit: tokio::sync::Mutex<()>,
 }
 
 /// What an [`App`] is made of.
@@ -92,6 +97,8 @@ impl App {
             proxies: Proxies::default(),
             invites: Invites::default(),
             started: Instant::now(),
+            started_with: parts.config.clone(),
+            guard: GuardCell::default(),
             shutdown: parts.shutdown,
             tasks: parts.tasks,
             config: ArcSwap::new(parts.config),
@@ -173,6 +180,8 @@ impl App {
             })
             .await?;
             app.put_in_force(edited.config).await?;
+            // A file that could not be in force is now.
+            app.guard.reloaded(edited.text).await;
             Ok(edited.value)
         });
         task.await.unwrap_or_else(|error| Err(ended_early(&error)))
@@ -237,10 +246,12 @@ impl App {
         self.node.set_relay_only(everybody, exceptions).await;
     }
 
-    async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
+    /// Puts a config in force, as far as that is possible without a restart. The caller holds the lock on edits.
+    pub(crate) async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
         let config = Arc::new(config);
         self.config.store(config.clone());
-        self.access.set_infra(infra(&config));
+        self.access
+            .set_rules(infra(&config), config.security.enable_connection_gating);
         self.plugins.apply(config.clone()).await;
         self.node.set_relays(relays(&config)).await;
         self.tell_path_wishes().await;

@@ -4,6 +4,7 @@
 //! (or root). Bodies are bounded, connections are bounded, and a slow client holds up nobody else.
 
 mod answer;
+mod config;
 mod routes;
 mod streams;
 
@@ -84,6 +85,11 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/plugins/{name}/logs", get(streams::plugin_logs))
         .route("/v1/plugins/{name}/commands/{command}", post(streams::command))
         .route("/v1/config/reload", post(routes::reload))
+        .route("/v1/config/status", get(config::status))
+        .route("/v1/config/plan", get(config::plan_file).post(config::plan))
+        .route("/v1/config/apply", post(config::apply))
+        .route("/v1/config/confirm", post(config::confirm))
+        .route("/v1/config/rollback", post(config::roll_back))
         .route("/v1/shutdown", post(routes::shutdown))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)

@@ -53,7 +53,7 @@ pub(super) fn answer(
 }
 
 /// Asks on the terminal. Anything but yes is no.
-pub(super) fn ask(question: &str) -> Result<bool, Failure> {
+pub(in crate::command) fn ask(question: &str) -> Result<bool, Failure> {
     let mut err = std::io::stderr().lock();
     let mut line = String::new();
     write!(err, "{question} [y/N] ")

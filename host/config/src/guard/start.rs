@@ -86,6 +86,10 @@ impl Start {
             }
         }
         self.trying = Trying::Generation;
+        if self.generations.front() == self.config.as_ref().ok() {
+            // The file is the newest that ran: what is wrong now is not the config, and an old one is no help.
+            return None;
+        }
         while let Some(text) = self.generations.pop_front() {
             let is_file = self.config.as_ref() == Ok(&text);
             if !self.tried.contains(&text) && !is_file {
@@ -170,14 +174,14 @@ impl ConfigGuard {
                     why: revert.unwrap_or(RevertReason::Deadline),
                     is_refused_apply: false,
                     archive: is_before,
-                    fallback: (!is_before).then_some((why, text)),
+                    fallback: (!is_before).then_some(why),
                     step: RevertStep::SetAside,
                     pause_ms: super::FIRST_PAUSE_MS,
                 });
             }
             (_, None, _) => {
                 self.events.push_back(Event::FellBack(why.clone()));
-                self.state = GuardState::Fallback { why, text };
+                self.state = GuardState::Fallback { why };
             }
         }
     }

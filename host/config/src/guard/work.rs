@@ -47,8 +47,8 @@ pub(super) struct Revert {
     pub(super) is_refused_apply: bool,
     /// What comes back has just started, so it is archived.
     pub(super) archive: bool,
-    /// What runs where even the config from before did not start, and why.
-    pub(super) fallback: Option<(String, String)>,
+    /// Why a last good config runs, where even the one from before did not start.
+    pub(super) fallback: Option<String>,
     pub(super) step: RevertStep,
     pub(super) pause_ms: u64,
 }
@@ -187,9 +187,9 @@ impl ConfigGuard {
             false => Event::Reverted(revert.why),
         });
         self.state = match revert.fallback {
-            Some((why, text)) => {
+            Some(why) => {
                 self.events.push_back(Event::FellBack(why.clone()));
-                GuardState::Fallback { why, text }
+                GuardState::Fallback { why }
             }
             None => GuardState::Settled,
         };

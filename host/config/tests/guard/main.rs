@@ -91,14 +91,16 @@ impl World {
     }
 
     fn apply(&mut self, text: &str, timeout: Option<Duration>) -> Result<(), Refused> {
-        let file = self.vault.text().unwrap_or_default();
+        let before = self.running.clone().unwrap();
+        let file = self.vault.text().ok();
         let pending = timeout.map(|timeout| {
             let clock = (self.now, Some(self.boot.as_str()));
-            Pending::new(file.clone(), "a test".to_owned(), timeout, Vec::new(), clock)
+            Pending::new(before.clone(), "a test".to_owned(), timeout, Vec::new(), clock)
         });
         let applied = self.guard.handle_apply(Application {
             text: text.to_owned(),
-            file,
+            set_aside: file.filter(|file| *file != before && file != text),
+            before,
             is_proven: true,
             pending,
         });
@@ -372,10 +374,28 @@ fn a_file_that_does_not_do_or_is_gone_leaves_the_last_good_one_in_force() {
 
         world.apply(NEW, Some(TIMEOUT)).unwrap();
         assert_eq!(world.running.as_deref(), Some(NEW));
+        assert_eq!(world.disk.text(world.vault.rejected()).as_deref(), file);
         world.pass(TIMEOUT);
         assert_eq!(world.running.as_deref(), Some(OLD));
         assert_eq!(world.file().as_deref(), Some(OLD));
     }
+}
+
+#[test]
+fn what_ails_the_last_good_config_itself_brings_no_older_one() {
+    let mut world = World::new();
+    world.disk.put(CONFIG, NEW);
+    world.start();
+    world.guard = ConfigGuard::new(None);
+    let mut tried = Vec::new();
+    let now = world.now;
+    world.guard.handle_found(world.vault.found(), now);
+    carry_out_all(&mut world.guard, &world.vault, || now, |text| {
+        tried.push(text.to_owned());
+        Err("the port is taken".to_owned())
+    });
+    assert_eq!(tried, [NEW]);
+    assert_eq!(*world.guard.state(), GuardState::Off);
 }
 
 #[test]
@@ -424,7 +444,8 @@ fn the_last_check_that_is_met_confirms_and_unmet_ones_are_named() {
         let pending = Pending::new(OLD.to_owned(), "a test".to_owned(), TIMEOUT, checks.clone(), clock);
         let application = Application {
             text: NEW.to_owned(),
-            file: OLD.to_owned(),
+            before: OLD.to_owned(),
+            set_aside: None,
             is_proven: true,
             pending: Some(pending),
         };
