@@ -171,7 +171,10 @@ async fn check_way_in(context: &Context, client: &Client, peer: &str) -> Result<
     let peers: Vec<PeerInfo> = client.get("/v1/peers").await.map_err(ClientError::into_failure)?;
     let by_name = |entry: &&AuthEntry| entry.name.as_deref() == Some(peer);
     let by_id = |entry: &&AuthEntry| entry.peer_id.starts_with(peer);
-    let entry = entries.iter().find(by_name).or_else(|| entries.iter().find(by_id));
+    let entry = entries
+        .iter()
+        .find(by_name)
+        .or_else(|| entries.iter().find(by_id));
     // The daemon says what is wrong with a peer that is not there.
     let Some(entry) = entry else { return Ok(()) };
     let members: Vec<&PeerInfo> = peers.iter().filter(|known| known.role == "member").collect();
@@ -187,12 +190,15 @@ async fn check_way_in(context: &Context, client: &Client, peer: &str) -> Result<
     };
     let warning = format!("{peer} {why}; without it nobody may reach this machine to let it in again");
     if !context.may_ask() {
-        return Err(usage(warning).with_hint(format!("to remove it all the same: peerup auth remove {peer} --yes")));
+        return Err(usage(warning).with_hint(format!(
+            "to remove it all the same: peerup auth remove {peer} --yes"
+        )));
     }
     context.note(&warning);
     match super::plugin::ask(&format!("Remove {peer}?"))? {
         true => Ok(()),
-        false => Err(Failure::new(ErrorCode::Denied, "nothing was changed").with_hint("see who is authorized with: peerup auth list")),
+        false => Err(Failure::new(ErrorCode::Denied, "nothing was changed")
+            .with_hint("see who is authorized with: peerup auth list")),
     }
 }
 

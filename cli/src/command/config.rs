@@ -76,11 +76,19 @@ async fn status(context: &Context) -> Result<(), Failure> {
     output::line(format!("state:     {}", in_words(state)))?;
     for check in state.pending.iter().flat_map(|pending| &pending.checks) {
         let met = if check.met { "met" } else { "not met yet" };
-        let why = check.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = check
+            .reason
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         output::line(format!("check:     {} {met}{why}", check.check))?;
     }
     if let Some(last) = &state.last {
-        let why = last.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = last
+            .reason
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
         output::line(format!("last:      {} at {}{why}", last.outcome, last.at))?;
     }
     for key in &state.needs_restart {
@@ -129,12 +137,11 @@ async fn roll_back(context: &Context, generation: Option<usize>) -> Result<(), F
     tell_at_rest(context, &path, if reverted { "reverted" } else { "rolled back" })
 }
 
-async fn ask(
-    client: &Client,
-    path: &str,
-    request: &impl serde::Serialize,
-) -> Result<ConfigOutcome, Failure> {
-    client.post(path, request).await.map_err(ClientError::into_failure)
+async fn ask(client: &Client, path: &str, request: &impl serde::Serialize) -> Result<ConfigOutcome, Failure> {
+    client
+        .post(path, request)
+        .await
+        .map_err(ClientError::into_failure)
 }
 
 /// Works on the files alone. A daemon that has started meanwhile has its own word.
@@ -193,7 +200,8 @@ fn pending_at_rest(pending: &Pending) -> PendingConfig {
     };
     PendingConfig {
         deadline: time(pending.deadline_ms),
-        seconds_left: left.as_secs(),
+        // Nothing is left only once it is over.
+        seconds_left: u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
         applied: time(pending.applied_ms),
         by: pending.by.clone(),
         checks: Vec::new(),

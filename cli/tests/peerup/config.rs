@@ -29,7 +29,11 @@ impl Node {
 
     fn has_service(&self, name: &str) -> bool {
         let services = self.run(&["service", "list", "--json"]).json();
-        services.as_array().unwrap().iter().any(|service| service["name"] == name)
+        services
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|service| service["name"] == name)
     }
 
     fn has_marker(&self) -> bool {
@@ -38,7 +42,9 @@ impl Node {
 
     #[track_caller]
     fn settles(&self) {
-        eventually("the config to be settled", || self.config_status()["state"] == "settled");
+        eventually("the config to be settled", || {
+            self.config_status()["state"] == "settled"
+        });
     }
 }
 
@@ -68,7 +74,10 @@ fn a_config_that_nobody_confirms_goes_back_live() {
     let last = node.config_status()["last"].clone();
     assert_eq!(last["outcome"], "reverted");
     assert!(last["reason"].as_str().unwrap().contains("nobody confirmed"));
-    assert_eq!(node.read(".config.yaml.rejected"), fs::read_to_string(new).unwrap());
+    assert_eq!(
+        node.read(".config.yaml.rejected"),
+        fs::read_to_string(new).unwrap()
+    );
 }
 
 #[test]
@@ -96,7 +105,11 @@ fn a_confirmed_config_stays_without_a_restart() {
         over
     });
     assert!(node.has_service("web"));
-    assert_eq!(node.read(".daemon-cookie"), cookie, "the daemon was started again");
+    assert_eq!(
+        node.read(".daemon-cookie"),
+        cookie,
+        "the daemon was started again"
+    );
     node.run(&["config", "confirm"]).fails(1, &["no config waits"]);
 }
 
@@ -105,7 +118,8 @@ fn one_waits_at_a_time_and_the_next_is_told_who_was_first() {
     let (_folder, mut node) = node();
     node.start();
     let new = node.propose("services: {}", WEB);
-    node.run(&["config", "apply", &new, "--confirm-timeout", "5m"]).ok();
+    node.run(&["config", "apply", &new, "--confirm-timeout", "5m"])
+        .ok();
 
     node.run(&["config", "apply", &new])
         .fails(1, &["waits to be confirmed", "pid", "ago"]);
@@ -124,7 +138,8 @@ fn a_deadline_holds_over_a_kill() {
     node.start();
     let new = node.propose("services: {}", WEB);
     for timeout in ["1s", "5s"] {
-        node.run(&["config", "apply", &new, "--confirm-timeout", timeout]).ok();
+        node.run(&["config", "apply", &new, "--confirm-timeout", timeout])
+            .ok();
         node.daemon().kill().unwrap();
         drop(node.daemon.take());
         assert!(node.has_marker());
@@ -162,8 +177,14 @@ fn a_start_with_a_config_that_does_not_do_takes_the_one_from_before() {
     node.start();
 
     let status = node.config_status();
-    assert_eq!((&status["state"], &status["last"]["outcome"]), (&"settled".into(), &"reverted".into()));
-    assert!(status["last"]["reason"].as_str().unwrap().contains("is taken"), "{status}");
+    assert_eq!(
+        (&status["state"], &status["last"]["outcome"]),
+        (&"settled".into(), &"reverted".into())
+    );
+    assert!(
+        status["last"]["reason"].as_str().unwrap().contains("is taken"),
+        "{status}"
+    );
     assert_eq!(node.read("config.yaml"), before);
     node.logs(&["ERROR", "from before is in force"]);
 }
@@ -181,8 +202,18 @@ fn a_file_broken_by_hand_leaves_the_last_good_config_in_force_and_all_say_so() {
     assert_eq!(node.read("config.yaml"), broken, "the file is its writer's");
     let status = node.run(&["status", "--json"]).json();
     assert_eq!(status["config"]["state"], "fallback");
-    assert!(status["config"]["reason"].as_str().unwrap().contains("did you mean `name`"));
-    assert!(status["problems"][0].as_str().unwrap().contains("last good config"));
+    assert!(
+        status["config"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("did you mean `name`")
+    );
+    assert!(
+        status["problems"][0]
+            .as_str()
+            .unwrap()
+            .contains("last good config")
+    );
     node.logs(&["ERROR", "last good config is in force"]);
 
     node.edit(|text| text.replace("nmae: x\n", ""));
@@ -207,7 +238,8 @@ fn rollback_takes_the_last_good_ones_by_number() {
     assert_eq!(kept[0]["is_current"], false);
     node.run(&["config", "rollback", "1"]).ok();
     assert_eq!(node.read("config.yaml"), second);
-    node.run(&["config", "rollback", "9"]).fails(1, &["no last good config 9"]);
+    node.run(&["config", "rollback", "9"])
+        .fails(1, &["no last good config 9"]);
 
     node.stop();
     node.run(&["config", "rollback"]).ok();
@@ -235,7 +267,14 @@ fn what_is_no_config_is_not_applied() {
 fn checks_confirm_or_take_back_and_name_what_failed() {
     let pair = Pair::start();
     let new = pair.laptop.propose("services: {}", WEB);
-    let apply = ["config", "apply", &new, "--confirm-timeout", "60s", "--confirm-if"];
+    let apply = [
+        "config",
+        "apply",
+        &new,
+        "--confirm-timeout",
+        "60s",
+        "--confirm-if",
+    ];
     let checks = "ping:home,connect:home/echo,relay";
     pair.laptop.run(&[&apply[..], &[checks]].concat()).ok();
     assert!(pair.laptop.has_service("web"));
@@ -275,7 +314,9 @@ fn changes_that_concern_nobody_keep_open_tunnels() {
         assert!(client.echoes(), "{old} -> {new} cost a tunnel");
     }
     let file = pair.home.propose("castle", "fort");
-    pair.home.run(&["config", "apply", &file, "--confirm-timeout", "1s"]).ok();
+    pair.home
+        .run(&["config", "apply", &file, "--confirm-timeout", "1s"])
+        .ok();
     pair.home.settles();
     assert!(client.echoes(), "a revert cost a tunnel");
 }

@@ -125,7 +125,9 @@ impl AtRest {
             is_proven: false,
             pending,
         };
-        self.guard.handle_apply(application).map_err(AtRestError::Refused)?;
+        self.guard
+            .handle_apply(application)
+            .map_err(AtRestError::Refused)?;
         self.carry_out().map(|()| true)
     }
 
@@ -179,7 +181,9 @@ pub fn pick_generation(vault: &Vault, number: Option<usize>) -> Result<Generatio
     let file = vault.text().ok();
     let found = match number {
         Some(number) => generations.into_iter().nth(number.wrapping_sub(1)),
-        None => generations.into_iter().find(|one| Some(&one.text) != file.as_ref()),
+        None => generations
+            .into_iter()
+            .find(|one| Some(&one.text) != file.as_ref()),
     };
     found.ok_or_else(|| match number {
         Some(number) => format!("there is no last good config {number}; {kept} are kept"),

@@ -58,7 +58,10 @@ impl Disk for RealDisk {
         let mut bytes = Vec::new();
         File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
         match bytes.len() as u64 > most {
-            true => Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too long")),
+            true => Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "the file is too long",
+            )),
             false => Ok(bytes),
         }
     }

@@ -93,10 +93,12 @@ fn settle(path: &Path, text: &str) -> Result<(), EditError> {
             by: pending.by,
         });
     }
-    vault.carry_out(&Action::Unmark, 0).map_err(|_| EditError::Pending {
-        path: path.to_owned(),
-        by: pending.by,
-    })
+    vault
+        .carry_out(&Action::Unmark, 0)
+        .map_err(|_| EditError::Pending {
+            path: path.to_owned(),
+            by: pending.by,
+        })
 }
 
 /// The text of a config with the changes made so far. Each one is checked before it is kept.

@@ -88,7 +88,10 @@ impl Flattener {
         say("instances", limits.instances.to_string());
         say("streams", limits.streams.to_string());
         say("tunnels", limits.tunnels.to_string());
-        say("bandwidth", limits.bandwidth.map_or_else(|| "unlimited".to_owned(), bytes));
+        say(
+            "bandwidth",
+            limits.bandwidth.map_or_else(|| "unlimited".to_owned(), bytes),
+        );
         say("datagrams", limits.datagrams.to_string());
         say("log_lines", limits.log_lines.to_string());
         say("drain", time(limits.drain));
@@ -109,7 +112,10 @@ pub(crate) fn flatten(config: &NodeConfig) -> Lines {
     all.optional(&["name"], config.name.as_ref());
     all.say(&["identity", "key_file"], config.key_file.display());
     all.list(&["network", "listen_addresses"], &config.network.listen_addresses);
-    all.list(&["network", "external_addresses"], &config.network.external_addresses);
+    all.list(
+        &["network", "external_addresses"],
+        &config.network.external_addresses,
+    );
     all.say(&["network", "upnp"], config.discovery.upnp);
     all.say(&["discovery", "mdns"], config.discovery.mdns);
     all.say(&["discovery", "dht"], config.discovery.dht);
@@ -117,7 +123,10 @@ pub(crate) fn flatten(config: &NodeConfig) -> Lines {
     let security = &config.security;
     let keys = security.authorized_keys_file.display();
     all.say(&["security", "authorized_keys_file"], keys);
-    all.say(&["security", "enable_connection_gating"], security.enable_connection_gating);
+    all.say(
+        &["security", "enable_connection_gating"],
+        security.enable_connection_gating,
+    );
     for (name, entry) in &config.services {
         let name = name.as_str();
         all.say(&["services", name, "local_address"], &entry.local_address);
@@ -150,4 +159,78 @@ pub(crate) fn flatten(config: &NodeConfig) -> Lines {
         all.say(&["paths", "plugins", plugin.as_str()], policy);
     }
     all.lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+    use crate::{
+        keys::{NODE, Shape},
+        load::load_node,
+    };
+
+    /// Writes `*` for names; none for a path that the table does not have.
+    fn generic(path: &[String]) -> Option<String> {
+        let (mut shape, mut steps) = (NODE, Vec::new());
+        for step in path {
+            match shape {
+                Shape::Map(keys) => {
+                    shape = keys.iter().find(|key| key.name == step)?.shape;
+                    steps.push(step.as_str());
+                }
+                Shape::Named(_, below) => {
+                    shape = *below;
+                    steps.push("*");
+                }
+                Shape::Each(_) | Shape::Free => break,
+                _ => return None,
+            }
+        }
+        Some(steps.join("."))
+    }
+
+    fn keys(shape: &Shape, at: &str, found: &mut BTreeSet<String>) {
+        let below = |key: &str| match at {
+            "" => key.to_owned(),
+            at => format!("{at}.{key}"),
+        };
+        match shape {
+            Shape::Map(known) => {
+                for key in known.iter().filter(|key| !matches!(key.shape, Shape::Ignored(_))) {
+                    keys(&key.shape, &below(key.name), found);
+                }
+            }
+            Shape::Named(_, shape) => keys(shape, &below("*"), found),
+            _ => drop(found.insert(at.to_owned())),
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_said_of_a_config_that_has_them_all() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/peerup.yaml");
+        let mut config = load_node(&sample).unwrap().config;
+        // Lists that are empty in the sample.
+        let address: multiaddr::Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        config.network.external_addresses.push(address);
+        let proxy = config
+            .plugins
+            .get_mut(&crate::plugins::bundled("tcp-proxy"))
+            .unwrap();
+        let pattern = || "192.0.2.1:1".parse().unwrap();
+        proxy.grants.tcp.connect.push(pattern());
+        proxy.grants.udp.bind.push(pattern());
+        proxy.grants.udp.connect.push(pattern());
+        proxy.grants.environment.push("HOME".parse().unwrap());
+        proxy.settings.insert("key".to_owned(), 1.into());
+        let said: BTreeSet<String> = flatten(&config)
+            .keys()
+            .map(|path| generic(path).unwrap_or_else(|| panic!("{path:?} is no key")))
+            .collect();
+        let mut expected = BTreeSet::new();
+        keys(&NODE, "", &mut expected);
+        expected.remove("version");
+        assert_eq!(said, expected);
+    }
 }

@@ -87,23 +87,43 @@ use Kind::{
 use Shape::{Each, Free, Ignored, List, Map, Named, Value};
 
 const fn live(name: &'static str, shape: Shape) -> Key {
-    Key { name, shape, class: Some(ReloadClass::Live) }
+    Key {
+        name,
+        shape,
+        class: Some(ReloadClass::Live),
+    }
 }
 
 const fn part(name: &'static str, shape: Shape) -> Key {
-    Key { name, shape, class: Some(ReloadClass::Part) }
+    Key {
+        name,
+        shape,
+        class: Some(ReloadClass::Part),
+    }
 }
 
 const fn restart(name: &'static str, shape: Shape) -> Key {
-    Key { name, shape, class: Some(ReloadClass::Restart) }
+    Key {
+        name,
+        shape,
+        class: Some(ReloadClass::Restart),
+    }
 }
 
 const fn section(name: &'static str, shape: Shape) -> Key {
-    Key { name, shape, class: None }
+    Key {
+        name,
+        shape,
+        class: None,
+    }
 }
 
 const fn ignored(name: &'static str, why: &'static str) -> Key {
-    Key { name, shape: Ignored(why), class: None }
+    Key {
+        name,
+        shape: Ignored(why),
+        class: None,
+    }
 }
 
 const RESERVATIONS_KEPT: &str = "reservations are kept up without a setting";
@@ -121,7 +141,7 @@ pub(crate) const NODE: Shape = Map(&[
         "network",
         Map(&[
             restart("listen_addresses", List(Address)),
-            restart("external_addresses", List(Address)),
+            live("external_addresses", List(Address)),
             restart("upnp", Value(Switch)),
             ignored(
                 "force_private_reachability",
@@ -163,8 +183,8 @@ pub(crate) const NODE: Shape = Map(&[
     section(
         "tunnels",
         Map(&[
-            restart("idle_timeout", Value(Duration)),
-            restart("write_timeout", Value(Duration)),
+            live("idle_timeout", Value(Duration)),
+            live("write_timeout", Value(Duration)),
         ]),
     ),
     section(
@@ -203,8 +223,14 @@ const PLUGIN: Shape = Map(&[
         "grants",
         Map(&[
             live("protocols", List(Text)),
-            section("tcp", Map(&[live("connect", List(Text)), live("listen", List(Text))])),
-            section("udp", Map(&[live("bind", List(Text)), live("connect", List(Text))])),
+            section(
+                "tcp",
+                Map(&[live("connect", List(Text)), live("listen", List(Text))]),
+            ),
+            section(
+                "udp",
+                Map(&[live("bind", List(Text)), live("connect", List(Text))]),
+            ),
             live("store", Value(Size)),
             section(
                 "directories",
@@ -337,7 +363,11 @@ impl Walk {
             (Map(known), Content::Map { entries, .. }) => {
                 for entry in entries {
                     path.push(Step::Key(entry.key.clone()));
-                    match known.iter().find(|key| key.name == entry.key).map(|key| &key.shape) {
+                    match known
+                        .iter()
+                        .find(|key| key.name == entry.key)
+                        .map(|key| &key.shape)
+                    {
                         None => self.problems.push(Problem::at(
                             entry.key_position,
                             dotted(path),

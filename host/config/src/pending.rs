@@ -87,7 +87,9 @@ impl Pending {
         let marker: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         match marker.version {
             MARKER_VERSION => Ok(marker),
-            other => Err(format!("it has version {other}, and this release knows {MARKER_VERSION}")),
+            other => Err(format!(
+                "it has version {other}, and this release knows {MARKER_VERSION}"
+            )),
         }
     }
 
@@ -178,14 +180,23 @@ mod tests {
 
     fn marker() -> Pending {
         let timeout = Duration::from_secs(300);
-        Pending::new("old".into(), "root".into(), timeout, vec![ConfirmCheck::Relay], (APPLIED, Some("a")))
+        Pending::new(
+            "old".into(),
+            "root".into(),
+            timeout,
+            vec![ConfirmCheck::Relay],
+            (APPLIED, Some("a")),
+        )
     }
 
     #[test]
     fn within_a_boot_a_clock_that_is_set_changes_nothing() {
         let marker = marker();
         for wall_ms in [0, APPLIED.wall_ms, u64::MAX] {
-            let now = Now { wall_ms, steady_ms: APPLIED.steady_ms + 100_000 };
+            let now = Now {
+                wall_ms,
+                steady_ms: APPLIED.steady_ms + 100_000,
+            };
             assert_eq!(marker.left(now, Some("a")), Duration::from_secs(200));
         }
     }
@@ -193,7 +204,15 @@ mod tests {
     #[test]
     fn after_a_reboot_the_wall_clock_counts_and_never_gives_more_than_the_whole_time() {
         let marker = marker();
-        let at = |wall_ms| marker.left(Now { wall_ms, steady_ms: 0 }, Some("b"));
+        let at = |wall_ms| {
+            marker.left(
+                Now {
+                    wall_ms,
+                    steady_ms: 0,
+                },
+                Some("b"),
+            )
+        };
         assert_eq!(at(APPLIED.wall_ms + 100_000), Duration::from_secs(200));
         assert_eq!(at(APPLIED.wall_ms + 300_000), Duration::ZERO);
         assert_eq!(at(0), Duration::from_secs(300));
@@ -204,7 +223,16 @@ mod tests {
         for text in ["ping:home", "connect:home/web", "relay"] {
             assert_eq!(text.parse::<ConfirmCheck>().unwrap().to_string(), text);
         }
-        for bad in ["", "ping", "ping:", "connect:home", "connect:/web", "connect:home/", "relay:x", "pong:home"] {
+        for bad in [
+            "",
+            "ping",
+            "ping:",
+            "connect:home",
+            "connect:/web",
+            "connect:home/",
+            "relay:x",
+            "pong:home",
+        ] {
             assert!(bad.parse::<ConfirmCheck>().is_err(), "{bad}");
         }
     }
@@ -216,7 +244,9 @@ mod tests {
         for bad in [&bytes[..bytes.len() / 2], b"", b"{}", b"[1]"] {
             assert!(Pending::read(bad).is_err());
         }
-        let later = String::from_utf8(bytes).unwrap().replace("\"version\":1", "\"version\":2");
+        let later = String::from_utf8(bytes)
+            .unwrap()
+            .replace("\"version\":1", "\"version\":2");
         assert!(Pending::read(later.as_bytes()).unwrap_err().contains("version 2"));
     }
 

@@ -185,7 +185,11 @@ fn effects(old: &NodeConfig, new: &NodeConfig) -> Effects {
             Some(_) => false,
         };
     }
-    effects.relays_removed = before.keys().filter(|peer| !after.contains_key(*peer)).cloned().collect();
+    effects.relays_removed = before
+        .keys()
+        .filter(|peer| !after.contains_key(*peer))
+        .cloned()
+        .collect();
     effects
 }
 
@@ -244,25 +248,32 @@ fn drops(old: &NodeConfig, new: &NodeConfig, effects: &Effects) -> Drops {
         ..Drops::default()
     };
     for (name, after) in &new.services {
-        let Some(before) = old.services.get(name).filter(|entry| entry.enabled && after.enabled) else {
+        let Some(before) = old
+            .services
+            .get(name)
+            .filter(|entry| entry.enabled && after.enabled)
+        else {
             continue;
         };
         let lost = match after.keys_file != before.keys_file && after.keys_file.is_some() {
             true => Some(Lost::NotInKeys),
-            false => lost(
-                (&before.access, &old.names),
-                (&after.access, &new.names),
-            ),
+            false => lost((&before.access, &old.names), (&after.access, &new.names)),
         };
         drops.services.extend(lost.map(|lost| (name.to_string(), lost)));
     }
-    let rules = [
-        (old.paths.default != new.paths.default).then(|| "paths.default".to_owned()),
-    ];
+    let rules = [(old.paths.default != new.paths.default).then(|| "paths.default".to_owned())];
     drops.paths.extend(rules.into_iter().flatten());
-    drops.paths.extend(narrowed("paths.peers", &old.paths.peers, &new.paths.peers));
-    drops.paths.extend(narrowed("paths.services", &old.paths.services, &new.paths.services));
-    drops.paths.extend(narrowed("paths.plugins", &old.paths.plugins, &new.paths.plugins));
+    drops
+        .paths
+        .extend(narrowed("paths.peers", &old.paths.peers, &new.paths.peers));
+    drops.paths.extend(narrowed(
+        "paths.services",
+        &old.paths.services,
+        &new.paths.services,
+    ));
+    drops
+        .paths
+        .extend(narrowed("paths.plugins", &old.paths.plugins, &new.paths.plugins));
     drops
 }
 
@@ -298,5 +309,7 @@ fn narrowed<K: Ord + ToString>(
 ) -> Vec<String> {
     let keys: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
     let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
-    changed.map(|key| format!("{section}.{}", key.to_string())).collect()
+    changed
+        .map(|key| format!("{section}.{}", key.to_string()))
+        .collect()
 }

@@ -30,7 +30,10 @@ fn text(shape: &Shape, title: &str, sample: &str) -> String {
     let words = explained(sample, shape);
     let mut schema = Object::new();
     schema.insert("$schema".to_owned(), json!(DRAFT));
-    schema.insert("title".to_owned(), json!(format!("The config of {title}, version 1")));
+    schema.insert(
+        "title".to_owned(),
+        json!(format!("The config of {title}, version 1")),
+    );
     if let Json::Object(root) = of_shape(shape, &mut Vec::new(), &words) {
         schema.extend(root);
     }
@@ -152,7 +155,10 @@ fn generic(keys: &[&str], shape: &Shape) -> String {
         match shape {
             Shape::Map(known) => {
                 path.push(*key);
-                shape = known.iter().find(|one| one.name == *key).map_or(Shape::Free, |one| one.shape);
+                shape = known
+                    .iter()
+                    .find(|one| one.name == *key)
+                    .map_or(Shape::Free, |one| one.shape);
             }
             Shape::Named(_, below) => {
                 path.push("*");
@@ -218,9 +224,14 @@ mod tests {
             let mut expected = BTreeMap::new();
             classes(shape, "", &mut expected);
             for (path, class) in expected {
-                let said = words.get(&path).unwrap_or_else(|| panic!("{path} is not explained"));
+                let said = words
+                    .get(&path)
+                    .unwrap_or_else(|| panic!("{path} is not explained"));
                 let mark = format!("[{}]", class.words());
-                assert!(said.ends_with(&mark), "{path} is {mark} and the sample says: {said}");
+                assert!(
+                    said.ends_with(&mark),
+                    "{path} is {mark} and the sample says: {said}"
+                );
             }
         }
     }

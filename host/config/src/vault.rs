@@ -77,7 +77,10 @@ impl<D: Disk> Vault<D> {
     pub fn found(&self) -> Found {
         Found {
             config: self.read_text(&self.config).map_err(|error| {
-                format!("the config file {} cannot be read: {error}", self.config.display())
+                format!(
+                    "the config file {} cannot be read: {error}",
+                    self.config.display()
+                )
             }),
             pending: self.pending().ok().flatten(),
             generations: self.generations().into_iter().map(|one| one.text).collect(),

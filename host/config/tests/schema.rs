@@ -40,7 +40,10 @@ fn read(text: &str) -> Value {
 fn problems(validator: &Validator, text: &str) -> String {
     let value = read(text);
     let outcome = validator.schemas.validate(&value, validator.index);
-    outcome.err().map(|error| format!("{error:#}")).unwrap_or_default()
+    outcome
+        .err()
+        .map(|error| format!("{error:#}"))
+        .unwrap_or_default()
 }
 
 fn sample(file: &str) -> String {
@@ -60,7 +63,10 @@ fn the_samples_and_what_init_writes_fit_their_schemas() {
     for text in [sample("peerup.yaml"), render_node_config(&template)] {
         assert_eq!(problems(&node, &text), "");
     }
-    for text in [sample("relay-server.yaml"), render_relay_config(&RelayTemplate::default())] {
+    for text in [
+        sample("relay-server.yaml"),
+        render_relay_config(&RelayTemplate::default()),
+    ] {
         assert_eq!(problems(&relay, &text), "");
     }
 }
@@ -96,12 +102,22 @@ fn what_the_schema_refuses_the_loader_refuses_too() {
         "relay: { addresses: [/ip4/1.2.3.4/tcp/1] }",
     ] {
         assert!(!problems(&node, text).is_empty(), "the schema takes {text}");
-        assert!(parse_node(text, Path::new("/x/c.yaml")).is_err(), "the loader takes {text}");
+        assert!(
+            parse_node(text, Path::new("/x/c.yaml")).is_err(),
+            "the loader takes {text}"
+        );
     }
     let relay = validator(&relay_json_schema());
-    for text in ["enrollment: all", "resources: { max_circuits: none }", "services: {}"] {
+    for text in [
+        "enrollment: all",
+        "resources: { max_circuits: none }",
+        "services: {}",
+    ] {
         assert!(!problems(&relay, text).is_empty(), "the schema takes {text}");
-        assert!(parse_relay(text, Path::new("/x/c.yaml")).is_err(), "the loader takes {text}");
+        assert!(
+            parse_relay(text, Path::new("/x/c.yaml")).is_err(),
+            "the loader takes {text}"
+        );
     }
 }
 
@@ -112,7 +128,7 @@ fn what_the_loader_takes_in_its_own_way_the_schema_takes_too() {
         "services:\nnames:\nplugins:\n",
         "tunnels: { idle_timeout: 1h 30m }",
         "plugins: { ping: { limits: { instances: '5', bandwidth: unlimited, memory: 64 mib } } }",
-        "plugins: { ping: { grants: { directories: ["/srv/music:ro"] }, settings: { a: { b: [1] } } } }",
+        "plugins: { ping: { grants: { directories: ['/srv/music:ro'] }, settings: { a: { b: [1] } } } }",
         "protocols: { ping_pong: { enabled: true } }",
     ] {
         assert_eq!(problems(&node, text), "", "{text}");

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use libp2p_identity::{Keypair, PeerId};
-use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, NodeConfig};
+use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, Effects, NodeConfig};
 use peerup_engine::Engine;
 use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
@@ -247,16 +247,53 @@ impl App {
     }
 
     /// Puts a config in force, as far as that is possible without a restart. The caller holds the lock on edits.
-    pub(crate) async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
+    /// Returns what that did to its parts: what `plan` says of them.
+    pub(crate) async fn put_in_force(&self, config: NodeConfig) -> Result<Effects, Failure> {
         let config = Arc::new(config);
-        self.config.store(config.clone());
+        let before = self.config.swap(config.clone());
         self.access
             .set_rules(infra(&config), config.security.enable_connection_gating);
-        self.plugins.apply(config.clone()).await;
-        self.node.set_relays(relays(&config)).await;
+        let plugins = self.plugins.apply(config.clone()).await;
+        let (known, wanted) = (relays(&before), relays(&config));
+        let mut effects = relay_effects(&known, &wanted);
+        self.node.set_relays(wanted).await;
+        if before.network.external_addresses != config.network.external_addresses {
+            self.node
+                .set_external(config.network.external_addresses.clone())
+                .await;
+        }
+        let tunnels = config.tunnels;
+        self.engine
+            .splices()
+            .set_patience(tunnels.idle_timeout, tunnels.write_timeout);
         self.tell_path_wishes().await;
-        self.services.set(&config)
+        let services = self.services.set(&config)?;
+        effects.plugins_started = plugins.plugins_started;
+        effects.plugins_stopped = plugins.plugins_stopped;
+        effects.plugins_reloaded = plugins.plugins_reloaded;
+        effects.plugins_changed = plugins.plugins_changed;
+        effects.services_started = services.services_started;
+        effects.services_stopped = services.services_stopped;
+        effects.services_redirected = services.services_redirected;
+        Ok(effects)
     }
+}
+
+fn relay_effects(before: &[RelayAddress], after: &[RelayAddress]) -> Effects {
+    let mut effects = Effects::default();
+    for relay in after {
+        let peer = relay.peer.to_string();
+        match before.iter().find(|known| known.peer == relay.peer) {
+            None => effects.relays_added.insert(peer),
+            Some(known) if known.addresses != relay.addresses => effects.relays_changed.insert(peer),
+            Some(_) => false,
+        };
+    }
+    let gone = before
+        .iter()
+        .filter(|known| after.iter().all(|relay| relay.peer != known.peer));
+    effects.relays_removed = gone.map(|known| known.peer.to_string()).collect();
+    effects
 }
 
 /// Returns the peers that are relays.

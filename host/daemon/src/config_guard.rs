@@ -5,6 +5,8 @@
 
 mod checks;
 mod start;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -175,7 +177,12 @@ async fn enforce(app: &App, text: &str) -> Result<(), String> {
     let config = parse_node(text, app.config_path())
         .map_err(|error| error.to_string())?
         .config;
-    app.put_in_force(config).await.map_err(|failure| failure.message)
+    let effects = app
+        .put_in_force(config)
+        .await
+        .map_err(|failure| failure.message)?;
+    tracing::debug!(?effects, "a config was put in force");
+    Ok(())
 }
 
 async fn carry_out(vault: &Arc<Vault>, action: Action) -> Result<(), String> {
@@ -251,7 +258,10 @@ fn read_trial(request: &ConfigApplyRequest) -> Result<Option<(Duration, Vec<Conf
     let checks = request
         .confirm_if
         .iter()
-        .map(|text| text.parse().map_err(|error: peerup_config::ConfirmCheckError| invalid(error.to_string())))
+        .map(|text| {
+            text.parse()
+                .map_err(|error: peerup_config::ConfirmCheckError| invalid(error.to_string()))
+        })
         .collect::<Result<Vec<ConfirmCheck>, Failure>>()?;
     if checks.len() > MAX_CHECKS {
         return Err(invalid(format!("at most {MAX_CHECKS} checks")));

@@ -16,8 +16,7 @@ use crate::{
     access::{AccessControl, Look},
     app::{self, App, Parts},
     audit::{AUDIT_FILE, Audit},
-    config_guard,
-    dispatch,
+    config_guard, dispatch,
     endpoint::Endpoint,
     http,
     network::Network,
@@ -124,6 +123,11 @@ impl Daemon {
             app,
             endpoint: Some(endpoint),
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// Returns this node's peer id.

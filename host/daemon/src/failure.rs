@@ -7,17 +7,22 @@ use peerup_model::{ErrorCode, Failure};
 use peerup_trust::{IdentityError, KeyFileError};
 
 /// What to do while a config waits.
-const PENDING_HINT: &str = "keep it with: peerup config confirm; or take it back with: peerup config rollback";
+const PENDING_HINT: &str =
+    "keep it with: peerup config confirm; or take it back with: peerup config rollback";
 
 /// Says why an order to the config's guard was not taken.
 pub fn refused_failure(refused: &Refused) -> Failure {
     let failure = |code, hint: &str| Failure::new(code, peerup_config::refusal(refused)).with_hint(hint);
     match refused {
         Refused::Pending(_) => failure(ErrorCode::Conflict, PENDING_HINT),
-        Refused::Busy => failure(ErrorCode::Conflict, "see how it stands with: peerup config status"),
-        Refused::NothingPending => {
-            failure(ErrorCode::NotFound, "see how it stands with: peerup config status")
-        }
+        Refused::Busy => failure(
+            ErrorCode::Conflict,
+            "see how it stands with: peerup config status",
+        ),
+        Refused::NothingPending => failure(
+            ErrorCode::NotFound,
+            "see how it stands with: peerup config status",
+        ),
     }
 }
 

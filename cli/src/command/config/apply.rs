@@ -88,7 +88,10 @@ fn read_trial(arguments: &ConfigApply) -> Result<Option<Trial>, Failure> {
     let checks = arguments
         .confirm_if
         .iter()
-        .map(|text| text.parse().map_err(|error: peerup_config::ConfirmCheckError| usage(error.to_string())))
+        .map(|text| {
+            text.parse()
+                .map_err(|error: peerup_config::ConfirmCheckError| usage(error.to_string()))
+        })
         .collect::<Result<Vec<ConfirmCheck>, Failure>>()?;
     if checks.len() > MAX_CHECKS {
         return Err(usage(format!("at most {MAX_CHECKS} checks")));
@@ -171,7 +174,11 @@ async fn follow(context: &Context, client: &Client, waiting: Waiting) -> Result<
 
 fn conclude(context: &Context, state: &ConfigState) -> Result<(), Failure> {
     let outcome = state.last.as_ref().map_or("", |last| last.outcome.as_str());
-    let reason = state.last.as_ref().and_then(|last| last.reason.clone()).unwrap_or_default();
+    let reason = state
+        .last
+        .as_ref()
+        .and_then(|last| last.reason.clone())
+        .unwrap_or_default();
     if outcome != "confirmed" {
         return Err(Failure::new(
             ErrorCode::CheckFailed,

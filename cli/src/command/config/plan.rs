@@ -30,7 +30,8 @@ pub(super) async fn run(context: &Context, file: Option<PathBuf>) -> Result<(), 
             let text = read_text(file.as_ref().unwrap_or(&path))?;
             // Relative paths start at the folder of the config that it would become.
             let new = peerup_config::parse_node(&text, &path).map_err(failure)?.config;
-            serde_json::to_value(peerup_config::plan(&old, &new)).map_err(|error| failed(error.to_string()))?
+            serde_json::to_value(peerup_config::plan(&old, &new))
+                .map_err(|error| failed(error.to_string()))?
         }
     };
     match context.json {
@@ -47,20 +48,28 @@ fn print(context: &Context, plan: &Value) -> Result<(), Failure> {
         return Ok(());
     }
     for change in &changes {
-        output::line(format!("{}: {} -> {}", text(&change["path"]), text(&change["from"]), text(&change["to"])))?;
+        output::line(format!(
+            "{}: {} -> {}",
+            text(&change["path"]),
+            text(&change["from"]),
+            text(&change["to"])
+        ))?;
         output::line(format!("    {}", text(&change["effect"])))?;
     }
     let drops = drops(&plan["drops"]);
     if drops.is_empty() {
         return output::line("no stream ends");
     }
-    drops.iter().try_for_each(|line| output::line(format!("ends: {line}")))
+    drops
+        .iter()
+        .try_for_each(|line| output::line(format!("ends: {line}")))
 }
 
 fn drops(drops: &Value) -> Vec<String> {
     let names = |key: &str| {
         let list = drops[key].as_array().cloned().unwrap_or_default();
-        list.into_iter().filter_map(|name| name.as_str().map(str::to_owned))
+        list.into_iter()
+            .filter_map(|name| name.as_str().map(str::to_owned))
     };
     let mut lines: Vec<String> = Vec::new();
     for (service, lost) in drops["services"].as_object().into_iter().flatten() {
@@ -74,7 +83,8 @@ fn drops(drops: &Value) -> Vec<String> {
         };
         lines.push(format!("streams to the service {service} of {who}"));
     }
-    lines.extend(names("plugins").map(|name| format!("what runs of the plugin {name}, after its drain time")));
+    lines
+        .extend(names("plugins").map(|name| format!("what runs of the plugin {name}, after its drain time")));
     lines.extend(names("relays").map(|id| format!("connections over the relay {id}")));
     lines.extend(names("paths").map(|line| format!("streams on a path that {line} forbids")));
     if drops["strangers"].as_bool() == Some(true) {

@@ -122,7 +122,9 @@ impl ConfigGuard {
                 self.act(Work::Start(start), Action::Enforce(text));
             }
             None => {
-                let why = start.first_failure.unwrap_or_else(|| "there is no config".to_owned());
+                let why = start
+                    .first_failure
+                    .unwrap_or_else(|| "there is no config".to_owned());
                 self.events.push_back(Event::CannotStart(why));
             }
         }

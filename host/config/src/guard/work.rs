@@ -1,6 +1,8 @@
 //! What is being carried out: applying and reverting, step by step, and what a failure of each step leads to.
 
-use super::{Action, ConfigGuard, Confirmer, Event, GuardState, LONGEST_PAUSE_MS, RevertReason, start::Start};
+use super::{
+    Action, ConfigGuard, Confirmer, Event, GuardState, LONGEST_PAUSE_MS, RevertReason, start::Start,
+};
 use crate::pending::{Now, Pending};
 
 /// What the last action belongs to.
@@ -11,7 +13,10 @@ pub(super) enum Work {
     Apply(Apply),
     Revert(Revert),
     /// A revert that waits until the disk takes it.
-    Stuck { revert: Revert, retry_ms: u64 },
+    Stuck {
+        revert: Revert,
+        retry_ms: u64,
+    },
     Confirm(Confirmer, Option<String>),
     Archive,
 }

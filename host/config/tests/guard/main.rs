@@ -215,7 +215,10 @@ fn assert_whole(world: &World, story: &[Deed], at: &str, waited: bool) {
     let running = world.running.as_deref();
     let confirmed = world.has(&Event::Confirmed(peerup_config::Confirmer::Person));
     let for_good = story == [Deed::ApplyForGood(NEW)];
-    assert!(running == Some(OLD) || running == Some(NEW), "{running:?} {context}");
+    assert!(
+        running == Some(OLD) || running == Some(NEW),
+        "{running:?} {context}"
+    );
     assert!(world.is_kept(OLD), "the last good one is lost: {context}");
     assert!(!world.is_kept(BAD), "{context}");
     if confirmed {
@@ -226,11 +229,17 @@ fn assert_whole(world: &World, story: &[Deed], at: &str, waited: bool) {
     }
     let is_unconfirmed = !confirmed && !for_good && !story.contains(&Deed::Confirm);
     if is_unconfirmed {
-        assert!(!world.is_kept(NEW), "an unconfirmed config is kept as good: {context}");
+        assert!(
+            !world.is_kept(NEW),
+            "an unconfirmed config is kept as good: {context}"
+        );
     }
     if waited && story == [Deed::ApplyForGood(BAD)] && world.file().as_deref() == Some(BAD) {
         // Stopped before it was found out that nothing starts with it: the file is there for its writer.
-        assert!(matches!(world.guard.state(), GuardState::Fallback { .. }), "{context}");
+        assert!(
+            matches!(world.guard.state(), GuardState::Fallback { .. }),
+            "{context}"
+        );
         return;
     }
     if waited {
@@ -248,7 +257,12 @@ fn stopped_after_any_step_the_node_starts_with_the_old_or_the_new_config() {
     let mut runs = 0;
     for story in STORIES {
         for stop in 0..=steps(story) {
-            for loss in [Loss::Nothing, Loss::AllUnsynced, Loss::UnsyncedData, Loss::HalfUnsynced] {
+            for loss in [
+                Loss::Nothing,
+                Loss::AllUnsynced,
+                Loss::UnsyncedData,
+                Loss::HalfUnsynced,
+            ] {
                 for reboot in [None, Some(Duration::from_secs(1)), Some(TIMEOUT)] {
                     let mut world = told(story, Fault::StopAt(stop));
                     world.disk.restart(loss);
@@ -302,7 +316,12 @@ fn a_disk_that_stays_full_over_a_restart_keeps_nobody_from_starting() {
             world.start();
             assert_whole(&world, story, &format!("full from {at}, then a restart"), false);
             world.pass(TIMEOUT);
-            assert_whole(&world, story, &format!("full from {at}, past the deadline"), false);
+            assert_whole(
+                &world,
+                story,
+                &format!("full from {at}, past the deadline"),
+                false,
+            );
             if !story.contains(&Deed::Confirm) && !matches!(story, [Deed::ApplyForGood(_)]) {
                 assert_eq!(world.running.as_deref(), Some(OLD), "{story:?} {at}");
             }
@@ -390,10 +409,15 @@ fn what_ails_the_last_good_config_itself_brings_no_older_one() {
     let mut tried = Vec::new();
     let now = world.now;
     world.guard.handle_found(world.vault.found(), now);
-    carry_out_all(&mut world.guard, &world.vault, || now, |text| {
-        tried.push(text.to_owned());
-        Err("the port is taken".to_owned())
-    });
+    carry_out_all(
+        &mut world.guard,
+        &world.vault,
+        || now,
+        |text| {
+            tried.push(text.to_owned());
+            Err("the port is taken".to_owned())
+        },
+    );
     assert_eq!(tried, [NEW]);
     assert_eq!(*world.guard.state(), GuardState::Off);
 }
@@ -417,7 +441,12 @@ fn five_generations_are_kept_each_text_once() {
         world.disk.put(CONFIG, text);
         world.start();
     }
-    let kept: Vec<String> = world.vault.generations().into_iter().map(|one| one.text).collect();
+    let kept: Vec<String> = world
+        .vault
+        .generations()
+        .into_iter()
+        .map(|one| one.text)
+        .collect();
     assert_eq!(kept, ["4", "6", "5", "3", "2"]);
 }
 
@@ -427,7 +456,10 @@ fn with_nothing_that_starts_the_files_stay_as_they_are() {
     disk.put(CONFIG, BAD);
     let vault = Vault::on(disk.clone(), PathBuf::from(CONFIG));
     let mut guard = ConfigGuard::new(None);
-    let now = Now { wall_ms: 5, steady_ms: 5 };
+    let now = Now {
+        wall_ms: 5,
+        steady_ms: 5,
+    };
     guard.handle_found(vault.found(), now);
     carry_out_all(&mut guard, &vault, || now, |_| Err("no".to_owned()));
     assert_eq!(guard.next_event(), Some(Event::CannotStart("no".to_owned())));
@@ -441,7 +473,13 @@ fn the_last_check_that_is_met_confirms_and_unmet_ones_are_named() {
     let begin = || {
         let mut world = World::new();
         let clock = (world.now, Some(BOOT));
-        let pending = Pending::new(OLD.to_owned(), "a test".to_owned(), TIMEOUT, checks.clone(), clock);
+        let pending = Pending::new(
+            OLD.to_owned(),
+            "a test".to_owned(),
+            TIMEOUT,
+            checks.clone(),
+            clock,
+        );
         let application = Application {
             text: NEW.to_owned(),
             before: OLD.to_owned(),

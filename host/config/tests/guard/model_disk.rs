@@ -156,9 +156,10 @@ impl ModelDisk {
             }
             Fault::FullOnce(once) if at == once && needs_room => Err(full()),
             Fault::FullFrom(from) if at >= from && needs_room => Err(full()),
-            Fault::ReadOnlyFrom(from) if at >= from => {
-                Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "read-only file system"))
-            }
+            Fault::ReadOnlyFrom(from) if at >= from => Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                "read-only file system",
+            )),
             Fault::BrokenOnce(once) => Ok(at == once),
             _ => Ok(false),
         }

@@ -23,10 +23,9 @@ pub(super) async fn status(State(app): State<Arc<App>>, format: Format) -> Answe
 /// What a reload of the file would do.
 pub(super) async fn plan_file(State(app): State<Arc<App>>, format: Format) -> Answer {
     let path = app.config_path().to_owned();
-    let loaded = app::blocking(move || {
-        peerup_config::load_node(&path).map_err(|error| crate::config_failure(&error))
-    })
-    .await?;
+    let loaded =
+        app::blocking(move || peerup_config::load_node(&path).map_err(|error| crate::config_failure(&error)))
+            .await?;
     Ok(format.answer(peerup_config::plan(&app.config(), &loaded.config)))
 }
 
