@@ -323,10 +323,21 @@ pub(crate) fn class_of(shape: &Shape, path: &[&str]) -> Option<ReloadClass> {
     class
 }
 
+/// Bytes that are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// A key with its value.
+    Entry(usize, usize),
+    /// A value, with what says nothing in its place.
+    Value(usize, usize, &'static str),
+}
+
 /// What the walk over a file found.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     pub(crate) problems: Vec<Problem>,
+    /// Where the bytes are that are wrong, for each problem.
+    pub(crate) spans: Vec<Span>,
     pub(crate) warnings: Vec<Problem>,
 }
 
@@ -368,11 +379,10 @@ impl Walk {
                         .find(|key| key.name == entry.key)
                         .map(|key| &key.shape)
                     {
-                        None => self.problems.push(Problem::at(
-                            entry.key_position,
-                            dotted(path),
-                            unknown(&entry.key, known),
-                        )),
+                        None => self.refuse(
+                            Problem::at(entry.key_position, dotted(path), unknown(&entry.key, known)),
+                            Span::Entry(entry.key_start, entry.value.end.max(entry.key_end + 1)),
+                        ),
                         Some(Ignored(why)) => self.warnings.push(Problem::at(
                             entry.key_position,
                             dotted(path),
@@ -387,33 +397,55 @@ impl Walk {
                 for entry in entries {
                     path.push(Step::Key(entry.key.clone()));
                     if matches!(entry.value.content, Content::Null) {
-                        self.problems
-                            .push(Problem::at(entry.key_position, dotted(path), "has no value"));
+                        self.refuse(
+                            Problem::at(entry.key_position, dotted(path), "has no value"),
+                            Span::Entry(entry.key_start, entry.value.end.max(entry.key_end + 1)),
+                        );
                     }
                     self.check(&entry.value, below, path);
                     path.pop();
                 }
             }
-            (expected, found) => self.problems.push(Problem::at(
-                node.position,
-                dotted(path),
-                format!("expected {}, found {}", expected.described(), described(found)),
-            )),
+            (expected, found) => self.refuse(
+                Problem::at(
+                    node.position,
+                    dotted(path),
+                    format!("expected {}, found {}", expected.described(), described(found)),
+                ),
+                Span::Value(node.start, node.end, expected.nothing()),
+            ),
         }
     }
 
     fn check_item(&mut self, item: &Node, path: &[Step]) {
         if !matches!(item.content, Content::Scalar(_)) {
-            self.problems.push(Problem::at(
-                item.position,
-                dotted(path),
-                format!("expected one value, found {}", described(&item.content)),
-            ));
+            self.refuse(
+                Problem::at(
+                    item.position,
+                    dotted(path),
+                    format!("expected one value, found {}", described(&item.content)),
+                ),
+                Span::Value(item.start, item.end, "~"),
+            );
         }
+    }
+
+    fn refuse(&mut self, problem: Problem, span: Span) {
+        self.problems.push(problem);
+        self.spans.push(span);
     }
 }
 
 impl Shape {
+    /// Returns what says nothing in the place of such a value.
+    fn nothing(&self) -> &'static str {
+        match self {
+            Value(_) | Ignored(_) => "~",
+            List(_) | Each(_) => "[]",
+            Map(_) | Named(..) | Free => "{}",
+        }
+    }
+
     fn described(&self) -> &'static str {
         match self {
             Value(_) => "one value",

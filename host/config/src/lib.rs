@@ -10,6 +10,7 @@
 mod access;
 mod at_rest;
 mod atomic;
+mod blank;
 mod clock;
 mod disk;
 mod document;
