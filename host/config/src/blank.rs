@@ -11,8 +11,16 @@ pub(crate) fn blank(text: &str, (start, end): (usize, usize), stand_in: Option<&
         .collect();
     if let Some(stand_in) = stand_in {
         // Where there is no room for a list or for keys, nothing stands for them.
-        let fits = |word: &&str| blanked.get(..word.len()).is_some_and(|room| !room.contains(['\n', '\r']));
-        if let Some(word) = [stand_in, "~"].into_iter().find(fits).filter(|_| !gone.is_empty()) {
+        let fits = |word: &&str| {
+            blanked
+                .get(..word.len())
+                .is_some_and(|room| !room.contains(['\n', '\r']))
+        };
+        if let Some(word) = [stand_in, "~"]
+            .into_iter()
+            .find(fits)
+            .filter(|_| !gone.is_empty())
+        {
             blanked.replace_range(..word.len(), word);
         }
     }

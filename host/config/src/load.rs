@@ -308,11 +308,18 @@ impl Pruned {
     /// Adds what the values are wrong in. What only follows from a part that was taken out below is not told.
     fn add(&mut self, more: Vec<Problem>) {
         let above = |key: &str, below: &str| {
-            below.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']))
+            below
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.starts_with(['.', '[']))
         };
         let known: Vec<String> = self.problems.iter().map(|problem| problem.key.clone()).collect();
-        let follows = |problem: &Problem| known.iter().any(|key| *key == problem.key || above(&problem.key, key));
-        self.problems.extend(more.into_iter().filter(|problem| !follows(problem)));
+        let follows = |problem: &Problem| {
+            known
+                .iter()
+                .any(|key| *key == problem.key || above(&problem.key, key))
+        };
+        self.problems
+            .extend(more.into_iter().filter(|problem| !follows(problem)));
     }
 }
 

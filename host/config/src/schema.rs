@@ -194,7 +194,10 @@ mod tests {
                 std::fs::write(&path, &schema).unwrap();
             }
             let there = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(there == schema, "{file} is old; write it with PEERUP_WRITE_SCHEMAS=1");
+            assert!(
+                there == schema,
+                "{file} is old; write it with PEERUP_WRITE_SCHEMAS=1"
+            );
         }
     }
 
