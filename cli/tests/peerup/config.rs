@@ -160,6 +160,38 @@ fn a_deadline_holds_over_a_kill() {
 }
 
 #[test]
+fn killed_in_the_middle_of_an_apply_the_daemon_starts_with_either_config() {
+    let (_folder, mut node) = node();
+    let before = node.read("config.yaml");
+    node.start();
+    let new = node.propose("services: {}", WEB);
+    let after = fs::read_to_string(&new).unwrap();
+    for round in 0..6 {
+        let mut apply = node.spawn(&["config", "apply", &new, "--confirm-timeout", "5m"]);
+        if round % 2 == 1 {
+            eventually("the marker", || node.has_marker());
+        }
+        node.daemon().kill().unwrap();
+        drop(node.daemon.take());
+        // It may have been answered, or not, or have found no daemon and written the files itself.
+        apply.finish(SOON).unwrap();
+
+        node.start();
+
+        let file = node.read("config.yaml");
+        assert!(file == before || file == after, "{file}");
+        assert_eq!(node.has_service("web"), file == after);
+        if node.config_status()["state"] == "pending" {
+            node.run(&["config", "rollback"]).ok();
+        }
+        assert_eq!(node.read("config.yaml"), before);
+        assert!(!node.has_marker());
+        let kept = node.config_status()["last_good"].clone();
+        assert_eq!(kept[0]["is_current"], true, "{kept}");
+    }
+}
+
+#[test]
 fn a_start_with_a_config_that_does_not_do_takes_the_one_from_before() {
     let (_folder, mut node) = node();
     let before = node.read("config.yaml");
@@ -341,5 +373,4 @@ fn the_only_connected_peer_is_not_removed_without_a_word() {
         .fails(2, &["only peer that is connected", "--yes"]);
     pair.laptop.run(&["ping", "home", "-c", "1"]).ok();
     pair.laptop.run(&["auth", "remove", "home", "--yes"]).ok();
-    let _ = SOON;
 }

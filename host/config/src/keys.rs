@@ -1,6 +1,7 @@
 //! The keys that a config may have, so that every unknown one is told at once, with the nearest known key.
 //!
-//! The tests hold this table, the serde schema and the samples in `configs/` together.
+//! The tests hold this table, the serde schema, the samples and the JSON Schemas in `configs/` together. After a change
+//! `PEERUP_WRITE_SCHEMAS=1 cargo test -p peerup-config --lib` writes the schemas.
 
 use crate::{
     document::{Content, Node, Step, dotted},
