@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Relay(command) => relay::run(context, command).await,
         Command::Invite(arguments) => invite::run(context, arguments).await,
         Command::Join(arguments) => join::run(context, arguments).await,
-        Command::Config(command) => config::run(context, &command),
+        Command::Config(command) => config::run(context, command).await,
         Command::Plugin(command) => plugin::run(context, command).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Version => version(context),

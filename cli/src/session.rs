@@ -73,7 +73,7 @@ pub(crate) async fn until_interrupted<T>(
 }
 
 /// Waits for SIGINT, SIGTERM or SIGHUP.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = |kind: SignalKind| async move {
         match signal(kind) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
-use peerup_api::{AuthEntry, AuthRequest, Client, ClientError};
+use peerup_api::{AuthEntry, AuthRequest, Client, ClientError, PeerInfo};
 use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure};
 use peerup_trust::KeyFile;
@@ -42,8 +42,11 @@ pub(crate) async fn run(context: &Context, command: Auth) -> Result<(), Failure>
             }
         }
         Auth::List => list(context, client.as_ref(), &config).await,
-        Auth::Remove { peer } => match client {
+        Auth::Remove { peer, yes } => match client {
             Some(client) => {
+                if !yes {
+                    check_way_in(context, &client, &peer).await?;
+                }
                 let path = format!("/v1/auth/{peer}");
                 let done = client
                     .delete(&path, None::<&()>)
@@ -160,6 +163,50 @@ fn validate(context: &Context, file: Option<&Path>) -> Result<(), Failure> {
         return output::json(&serde_json::json!({ "file": path, "entries": keys.len() }));
     }
     output::line(format!("{}: {} entries, all good", path.display(), keys.len()))
+}
+
+/// Asks before the only peer goes that is connected, or the one that this very session may come through.
+async fn check_way_in(context: &Context, client: &Client, peer: &str) -> Result<(), Failure> {
+    let entries: Vec<AuthEntry> = client.get("/v1/auth").await.map_err(ClientError::into_failure)?;
+    let peers: Vec<PeerInfo> = client.get("/v1/peers").await.map_err(ClientError::into_failure)?;
+    let by_name = |entry: &&AuthEntry| entry.name.as_deref() == Some(peer);
+    let by_id = |entry: &&AuthEntry| entry.peer_id.starts_with(peer);
+    let entry = entries
+        .iter()
+        .find(by_name)
+        .or_else(|| entries.iter().find(by_id));
+    // The daemon says what is wrong with a peer that is not there.
+    let Some(entry) = entry else { return Ok(()) };
+    let members: Vec<&PeerInfo> = peers.iter().filter(|known| known.role == "member").collect();
+    let Some(connected) = members.iter().find(|known| known.id == entry.peer_id) else {
+        return Ok(());
+    };
+    let why = if members.len() == 1 {
+        "is the only peer that is connected"
+    } else if connected.streams > 0 && comes_through_a_tunnel() {
+        "has open streams, and this session comes from this machine itself: it may be your own way in"
+    } else {
+        return Ok(());
+    };
+    let warning = format!("{peer} {why}; without it nobody may reach this machine to let it in again");
+    if !context.may_ask() {
+        return Err(usage(warning).with_hint(format!(
+            "to remove it all the same: peerup auth remove {peer} --yes"
+        )));
+    }
+    context.note(&warning);
+    match super::plugin::ask(&format!("Remove {peer}?")).await? {
+        true => Ok(()),
+        false => Err(Failure::new(ErrorCode::Denied, "nothing was changed")
+            .with_hint("see who is authorized with: peerup auth list")),
+    }
+}
+
+/// Whether this session came over SSH from an address of this machine, as through a tunnel of the daemon's.
+fn comes_through_a_tunnel() -> bool {
+    let from = std::env::var("SSH_CONNECTION").unwrap_or_default();
+    let from: Option<std::net::IpAddr> = from.split(' ').next().and_then(|address| address.parse().ok());
+    from.is_some_and(|address| address.is_loopback())
 }
 
 /// Reads RFC 3339, a date, or a time from now such as `30d`.

@@ -1,13 +1,39 @@
-//! `config`: checks the config file.
+//! `config`: checks, plans, applies, confirms and rolls back the config. Through the daemon where one runs, so that it
+//! is live and its deadline kept at once; else in the files, for the next start.
 
+mod apply;
+mod plan;
+
+use std::path::{Path, PathBuf};
+
+use peerup_api::{
+    Client, ClientError, ConfigOutcome, ConfigRollbackRequest, ConfigState, ConfigStatus, PendingConfig,
+};
+use peerup_config::{AtRest, Pending, Vault, boot_id, now};
 use peerup_model::Failure;
 
-use crate::{arguments::Config, context::Context, output};
+use super::failed;
+use crate::{arguments::Config, context::Context, output, session};
 
-pub(crate) fn run(context: &Context, command: &Config) -> Result<(), Failure> {
-    let Config::Validate { file } = command;
+pub(crate) async fn run(context: &Context, command: Config) -> Result<(), Failure> {
+    match command {
+        Config::Validate { file } => validate(context, file),
+        Config::Show => show(context),
+        Config::Status => status(context).await,
+        Config::Plan { file } => plan::run(context, file).await,
+        Config::Apply(arguments) => apply::run(context, arguments).await,
+        Config::Confirm => confirm(context).await,
+        Config::Rollback { generation } => roll_back(context, generation).await,
+        Config::Schema { relay } => output::line(match relay {
+            true => peerup_config::relay_json_schema(),
+            false => peerup_config::node_json_schema(),
+        }),
+    }
+}
+
+fn validate(context: &Context, file: Option<PathBuf>) -> Result<(), Failure> {
     let path = match file {
-        Some(file) => file.clone(),
+        Some(file) => file,
         None => context.config_path()?,
     };
     let loaded = peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
@@ -19,4 +45,184 @@ pub(crate) fn run(context: &Context, command: &Config) -> Result<(), Failure> {
         context.note(&format!("warning: {warning}"));
     }
     output::line(format!("{}: valid", path.display()))
+}
+
+fn show(context: &Context) -> Result<(), Failure> {
+    let path = context.config_path()?;
+    let text = read_text(&path)?;
+    if context.json {
+        return output::json(&serde_json::json!({ "config": path, "text": text }));
+    }
+    output::line(text.trim_end())
+}
+
+async fn status(context: &Context) -> Result<(), Failure> {
+    let path = context.config_path()?;
+    let status: ConfigStatus = match session::running(&path).await {
+        Some(client) => client
+            .get("/v1/config/status")
+            .await
+            .map_err(ClientError::into_failure)?,
+        None => ConfigStatus {
+            config: state_at_rest(&path),
+            last_good: peerup_daemon::last_good(&Vault::new(&path)),
+        },
+    };
+    if context.json {
+        return output::json(&status);
+    }
+    let state = &status.config;
+    output::line(format!("config:    {}", state.file))?;
+    output::line(format!("state:     {}", in_words(state)))?;
+    for check in state.pending.iter().flat_map(|pending| &pending.checks) {
+        let met = if check.met { "met" } else { "not met yet" };
+        let why = check
+            .reason
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
+        output::line(format!("check:     {} {met}{why}", check.check))?;
+    }
+    if let Some(last) = &state.last {
+        let why = last
+            .reason
+            .as_ref()
+            .map(|why| format!(": {why}"))
+            .unwrap_or_default();
+        output::line(format!("last:      {} at {}{why}", last.outcome, last.at))?;
+    }
+    for key in &state.needs_restart {
+        output::line(format!("restart:   {key} is in force after the next start"))?;
+    }
+    let rows: Vec<[String; 3]> = status
+        .last_good
+        .iter()
+        .map(|good| {
+            let current = if good.is_current { "in the file" } else { "" };
+            [good.number.to_string(), good.kept.clone(), current.to_owned()]
+        })
+        .collect();
+    output::table(["LAST GOOD", "KEPT", ""], &rows)
+}
+
+async fn confirm(context: &Context) -> Result<(), Failure> {
+    let path = context.config_path()?;
+    match session::running(&path).await {
+        Some(client) => {
+            let outcome = ask(&client, "/v1/config/confirm", &serde_json::json!({})).await?;
+            tell(context, &outcome)
+        }
+        None => {
+            at_rest(&path, |files| files.confirm()).await?;
+            tell_at_rest(context, &path, "confirmed")
+        }
+    }
+}
+
+async fn roll_back(context: &Context, generation: Option<usize>) -> Result<(), Failure> {
+    let path = context.config_path()?;
+    if let Some(client) = session::running(&path).await {
+        let request = ConfigRollbackRequest { generation };
+        let outcome = ask(&client, "/v1/config/rollback", &request).await?;
+        return tell(context, &outcome);
+    }
+    let reverted = at_rest(&path, |files| {
+        if files.pending().is_some() && generation.is_none() {
+            return files.revert().map(|()| true);
+        }
+        let text = files.generation(generation)?.text;
+        files.apply(text, None).map(|_| false)
+    })
+    .await?;
+    tell_at_rest(context, &path, if reverted { "reverted" } else { "rolled back" })
+}
+
+async fn ask(client: &Client, path: &str, request: &impl serde::Serialize) -> Result<ConfigOutcome, Failure> {
+    client
+        .post(path, request)
+        .await
+        .map_err(ClientError::into_failure)
+}
+
+/// Works on the files alone. A daemon that has started meanwhile has its own word.
+async fn at_rest<T>(
+    path: &Path,
+    work: impl FnOnce(&mut AtRest) -> Result<T, peerup_config::AtRestError>,
+) -> Result<T, Failure> {
+    let mut files = AtRest::open(Vault::new(path)).map_err(|error| peerup_daemon::at_rest_failure(&error))?;
+    if session::running(path).await.is_some() {
+        return Err(failed("a daemon has started just now").with_hint("run the command again"));
+    }
+    work(&mut files).map_err(|error| peerup_daemon::at_rest_failure(&error))
+}
+
+fn tell(context: &Context, outcome: &ConfigOutcome) -> Result<(), Failure> {
+    if context.json {
+        return output::json(outcome);
+    }
+    context.note(&outcome.status);
+    for key in &outcome.config.needs_restart {
+        context.note(&format!("{key} is in force after the next start of the daemon"));
+    }
+    Ok(())
+}
+
+fn tell_at_rest(context: &Context, path: &Path, status: &str) -> Result<(), Failure> {
+    let outcome = ConfigOutcome {
+        status: status.to_owned(),
+        config: state_at_rest(path),
+    };
+    tell(context, &outcome)?;
+    if !context.json {
+        context.note("no daemon is running; the next start takes it");
+    }
+    Ok(())
+}
+
+/// Returns how the config stands beside no daemon.
+pub(super) fn state_at_rest(path: &Path) -> ConfigState {
+    let vault = Vault::new(path);
+    let waits = vault.pending().ok().flatten();
+    let waits = waits.filter(|pending| vault.text().ok().as_ref() != Some(&pending.before));
+    ConfigState {
+        file: path.display().to_string(),
+        state: if waits.is_some() { "pending" } else { "settled" }.to_owned(),
+        pending: waits.as_ref().map(pending_at_rest),
+        ..ConfigState::default()
+    }
+}
+
+fn pending_at_rest(pending: &Pending) -> PendingConfig {
+    let left = pending.left(now(), boot_id().as_deref());
+    let time = |millis: u64| {
+        let at = jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX));
+        at.unwrap_or(jiff::Timestamp::MAX).to_string()
+    };
+    PendingConfig {
+        deadline: time(pending.deadline_ms),
+        // Nothing is left only once it is over.
+        seconds_left: u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
+        applied: time(pending.applied_ms),
+        by: pending.by.clone(),
+        checks: Vec::new(),
+    }
+}
+
+/// Says how the config stands.
+pub(super) fn in_words(state: &ConfigState) -> String {
+    let reason = state.reason.as_deref().unwrap_or_default();
+    match (&state.pending, state.state.as_str()) {
+        (Some(pending), _) => format!(
+            "waits to be confirmed until {} ({} s left); applied by {} at {}",
+            pending.deadline, pending.seconds_left, pending.by, pending.applied
+        ),
+        (None, "fallback") => format!("NOT in force, the last good one is: {reason}"),
+        (None, "reverting") => format!("the one from before is in force and cannot be written: {reason}"),
+        (None, state) => state.to_owned(),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| failed(format!("{} cannot be read: {error}", path.display())))
 }

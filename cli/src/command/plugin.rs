@@ -24,6 +24,8 @@ mod toolchain;
 mod trace;
 mod upgrade;
 
+pub(super) use consent::ask;
+
 use peerup_api::{Client, ClientError, PluginInfo};
 use peerup_model::{ErrorCode, Failure, PluginName};
 use peerup_package::{FolderError, PinError, PluginFolder};

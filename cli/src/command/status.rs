@@ -8,11 +8,12 @@ use super::whoami::own_id;
 use crate::{context::Context, output, session};
 
 pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
-    let (path, config) = context.load()?;
-    match session::running(&path).await {
-        Some(client) => print_running(context, &client).await,
-        None => print(context, &offline(&config, &path)?, false),
+    // A daemon may run although the file does not do.
+    if let Some(client) = session::running(&context.config_path()?).await {
+        return print_running(context, &client).await;
     }
+    let (path, config) = context.load()?;
+    print(context, &offline(&config, &path)?, false)
 }
 
 /// Prints what the running daemon says.
@@ -63,7 +64,7 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
         nat: "unknown".to_owned(),
         nat_details: peerup_api::NatInfo::default(),
         relays,
-        config: path.display().to_string(),
+        config: super::config::state_at_rest(path),
         problems: vec!["no daemon is running; start it with: peerup daemon".to_owned()],
     })
 }
@@ -97,7 +98,11 @@ fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Fa
     }
     output::line(format!("peer id:   {}", status.peer_id))?;
     output::line(format!("name:      {}", output::or_dash(status.name.as_ref())))?;
-    output::line(format!("config:    {}", status.config))?;
+    output::line(format!(
+        "config:    {} {}",
+        status.config.file,
+        super::config::in_words(&status.config)
+    ))?;
     let daemon = if running {
         let up = std::time::Duration::from_secs(status.uptime_seconds);
         format!("{} up {}", status.version, humantime::format_duration(up))

@@ -10,7 +10,7 @@ fn removing_a_peer_ends_its_open_tunnels() {
     assert!(idle.echoes() && second.echoes());
     let busy = Client::connect(&address).keep_busy();
 
-    pair.home.run(&["auth", "remove", "laptop"]).ok();
+    pair.home.run(&["auth", "remove", "laptop", "--yes"]).ok();
 
     idle.ended();
     second.ended();
@@ -36,7 +36,7 @@ fn removing_a_line_by_hand_ends_its_open_tunnels() {
 fn authorizing_a_peer_is_live_at_once() {
     let pair = Pair::start();
     let id = pair.laptop.peer_id();
-    pair.home.run(&["auth", "remove", "laptop"]).ok();
+    pair.home.run(&["auth", "remove", "laptop", "--yes"]).ok();
     let hint = format!("peerup auth add {id}");
     pair.laptop
         .run(&["proxy", "home", "echo"])
@@ -52,7 +52,7 @@ fn authorizing_a_peer_is_live_at_once() {
 fn a_peer_that_is_not_authorized_is_denied_both_ways() {
     let pair = Pair::start();
     let (home_id, laptop_id) = (pair.home.peer_id(), pair.laptop.peer_id());
-    pair.laptop.run(&["auth", "remove", "home"]).ok();
+    pair.laptop.run(&["auth", "remove", "home", "--yes"]).ok();
     for arguments in [
         &["proxy", "home", "echo"][..],
         &["daemon", "connect", "--peer", "home", "--service", "echo"],
@@ -101,7 +101,7 @@ fn a_stranger_gets_nothing_over_the_relay() {
 fn a_list_of_services_lets_only_those_through() {
     let pair = Pair::start();
     let id = pair.laptop.peer_id();
-    pair.home.run(&["auth", "remove", "laptop"]).ok();
+    pair.home.run(&["auth", "remove", "laptop", "--yes"]).ok();
     pair.home.run(&["auth", "add", &id, "--services", "echo"]).ok();
     let (_echo_proxy, echo) = pair.laptop.proxy("home", "echo");
     let (mut other_proxy, other) = pair.laptop.proxy("home", "other");
@@ -121,7 +121,7 @@ fn a_list_of_services_lets_only_those_through() {
 fn an_entry_that_expires_ends_the_access() {
     let pair = Pair::start();
     let id = pair.laptop.peer_id();
-    pair.home.run(&["auth", "remove", "laptop"]).ok();
+    pair.home.run(&["auth", "remove", "laptop", "--yes"]).ok();
     pair.home.run(&["auth", "add", &id, "--expires", "3s"]).ok();
     let (_proxy, address) = pair.laptop.proxy("home", "echo");
     let mut open = Client::connect(&address);

@@ -32,7 +32,12 @@ const WORDS: [(&str, &[&str]); 19] = [
     ("relay", &["add", "list", "remove"]),
     ("invite", &[]),
     ("join", &[]),
-    ("config", &["validate"]),
+    (
+        "config",
+        &[
+            "validate", "show", "status", "plan", "apply", "confirm", "rollback", "schema",
+        ],
+    ),
     (
         "plugin",
         &[

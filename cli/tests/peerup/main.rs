@@ -12,6 +12,7 @@ mod access;
 mod arguments;
 mod authoring;
 mod authors;
+mod config;
 mod daemon;
 mod doctor;
 mod ending;

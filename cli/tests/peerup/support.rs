@@ -5,17 +5,17 @@ mod node;
 mod pair;
 mod relay;
 mod service;
+mod service_manager;
 mod terminal;
 mod toolchain;
-mod service_manager;
 
 pub(crate) use node::{Node, Outcome, bare, inject_relay};
 pub(crate) use pair::Pair;
 pub(crate) use relay::Relay;
 pub(crate) use service::{Client, Echo, free_port};
+pub(crate) use service_manager::{ServiceManager, send};
 pub(crate) use terminal::Terminal;
 pub(crate) use toolchain::{BUILD, with_toolchain};
-pub(crate) use service_manager::{ServiceManager, send};
 
 use std::time::Duration;
 

@@ -84,7 +84,7 @@ fn a_way_that_is_not_there_ends_as_it_does_for_ping() {
         .fails(5, &["home", "peerup status"]);
 
     let hint = format!("peerup auth add {}", pair.home.peer_id());
-    pair.laptop.run(&["auth", "remove", "home"]).ok();
+    pair.laptop.run(&["auth", "remove", "home", "--yes"]).ok();
     pair.laptop
         .run(&["traceroute", "home"])
         .fails(4, &["authorized_keys", &hint]);

@@ -4,10 +4,15 @@
 //! answers are NDJSON, one object a line. The shapes here are the ones that `--json` prints.
 
 mod client;
+mod config;
 mod socket;
 mod types;
 
 pub use client::{Client, ClientError, EventLines, InProcess};
+pub use config::{
+    ConfigApplyRequest, ConfigCheck, ConfigEvent, ConfigOutcome, ConfigPlanRequest, ConfigRollbackRequest,
+    ConfigState, ConfigStatus, LastGood, PendingConfig,
+};
 pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_path};
 pub use types::{
     Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody,

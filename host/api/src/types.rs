@@ -3,6 +3,8 @@
 use peerup_model::Failure;
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigState;
+
 /// A successful answer: `{"data": ...}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer<T> {
@@ -44,8 +46,8 @@ pub struct StatusInfo {
     pub nat_details: NatInfo,
     /// The configured relays and their reservations.
     pub relays: Vec<RelayInfo>,
-    /// Path of the config file.
-    pub config: String,
+    /// The config file, and how it stands.
+    pub config: ConfigState,
     /// What stands in the way of being fully up, a sentence each; empty when all is well.
     pub problems: Vec<String>,
 }

@@ -19,9 +19,9 @@ const LOCK_FILE: &str = ".config.lock";
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
-/// Holds off other writers until it is dropped.
+/// Holds off other writers of a config until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
@@ -131,7 +131,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 /// Gives the file the owner of another where this process may; only root can change it, and only root needs to.
 #[cfg(unix)]
-fn keep_owner(file: &File, like: &fs::Metadata) {
+pub(crate) fn keep_owner(file: &File, like: &fs::Metadata) {
     use std::os::unix::fs::{MetadataExt, fchown};
     let same = file
         .metadata()
@@ -142,7 +142,7 @@ fn keep_owner(file: &File, like: &fs::Metadata) {
 }
 
 #[cfg(not(unix))]
-fn keep_owner(_: &File, _: &fs::Metadata) {}
+pub(crate) fn keep_owner(_: &File, _: &fs::Metadata) {}
 
 /// Follows symbolic links, so that the file behind the link is replaced and not the link.
 pub(crate) fn behind_links(path: &Path) -> Result<PathBuf, EditError> {

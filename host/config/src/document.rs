@@ -110,13 +110,17 @@ impl Node {
         position
     }
 
-    /// Returns the single value at a path.
-    pub(crate) fn text_at(&self, path: &[Step]) -> Option<&str> {
-        let found = path.iter().try_fold(self, |node, step| match step {
+    /// Returns the node at a path.
+    pub(crate) fn at(&self, path: &[Step]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, step| match step {
             Step::Key(key) => node.entry(key).map(|entry| &entry.value),
             Step::Item(index) => node.items().get(*index),
-        });
-        match &found?.content {
+        })
+    }
+
+    /// Returns the single value at a path.
+    pub(crate) fn text_at(&self, path: &[Step]) -> Option<&str> {
+        match &self.at(path)?.content {
             Content::Scalar(text) => Some(text),
             _ => None,
         }

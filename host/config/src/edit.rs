@@ -8,13 +8,16 @@ use peerup_model::{PeerName, PluginName, ServiceName};
 
 use crate::{
     atomic,
+    disk::RealDisk,
     error::EditError,
+    guard::Action,
     load::{self, parse_node},
     node::{NodeConfig, ServiceEntry},
     patch::{self, Unpatchable, Value},
     plugins::PluginEntry,
     section::{GrantEntry, PluginSection},
     values::{RelayAddress, check_host_port},
+    vault::Vault,
 };
 
 /// A node's config file that commands may change.
@@ -32,6 +35,8 @@ pub struct Edited<T> {
     pub changed: bool,
     /// The config as it is now.
     pub config: NodeConfig,
+    /// The text of the file as it is now.
+    pub text: String,
 }
 
 impl ConfigFile {
@@ -62,14 +67,38 @@ impl ConfigFile {
         let value = change(&mut editor)?;
         let changed = editor.text != load::without_mark(&before);
         if changed {
+            settle(&path, &before)?;
             atomic::replace(&path, &editor.text)?;
         }
         Ok(Edited {
             value,
             changed,
             config: editor.config,
+            text: if changed { editor.text } else { before },
         })
     }
+}
+
+/// Refuses to change a config that waits to be confirmed: what would be written would go with it. The marker of an
+/// apply that was cut short is removed.
+fn settle(path: &Path, text: &str) -> Result<(), EditError> {
+    let vault = Vault::on(RealDisk, path.to_owned());
+    // One that cannot be read is told at each start, and is no reason to refuse an edit.
+    let Ok(Some(pending)) = vault.pending() else {
+        return Ok(());
+    };
+    if pending.before != text {
+        return Err(EditError::Pending {
+            path: path.to_owned(),
+            by: pending.by,
+        });
+    }
+    vault
+        .carry_out(&Action::Unmark, 0)
+        .map_err(|_| EditError::Pending {
+            path: path.to_owned(),
+            by: pending.by,
+        })
 }
 
 /// The text of a config with the changes made so far. Each one is checked before it is kept.

@@ -188,6 +188,14 @@ pub enum EditError {
         /// What to do by hand, with the lines.
         by_hand: String,
     },
+    /// The config waits to be confirmed, and may go back as a whole.
+    #[error("the config file {} waits to be confirmed; it was applied by {by}", path.display())]
+    Pending {
+        /// The file.
+        path: PathBuf,
+        /// Who applied it.
+        by: String,
+    },
     /// Another process holds the lock.
     #[error("another peerup is changing {}; try again when it is done", path.display())]
     Locked {

@@ -1,6 +1,7 @@
 //! The keys that a config may have, so that every unknown one is told at once, with the nearest known key.
 //!
-//! The tests hold this table, the serde schema and the samples in `configs/` together.
+//! The tests hold this table, the serde schema, the samples and the JSON Schemas in `configs/` together. After a change
+//! `PEERUP_WRITE_SCHEMAS=1 cargo test -p peerup-config --lib` writes the schemas.
 
 use crate::{
     document::{Content, Node, Step, dotted},
@@ -11,199 +12,354 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     /// One value.
-    Value,
+    Value(Kind),
     /// A list of values.
-    List,
-    /// A list of entries, each with this below.
+    List(Kind),
+    /// A list of entries, each with this below, or in a short form.
     Each(&'static Shape),
     /// These keys.
-    Map(&'static [(&'static str, Shape)]),
-    /// Any name, each with this below.
-    Named(&'static Shape),
+    Map(&'static [Key]),
+    /// Any name of this kind, each with this below.
+    Named(Kind, &'static Shape),
     /// Whatever a plugin's own schema says.
     Free,
     /// A key of the Go original that has no meaning here; the text says why.
     Ignored(&'static str),
 }
 
+/// A key of a map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    /// What a change of it leads to; none for a section, whose keys say it themselves.
+    pub(crate) class: Option<ReloadClass>,
+}
+
+/// What a change of a key leads to in a node that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadClass {
+    /// It is in force at once, and nothing is interrupted that is still allowed.
+    Live,
+    /// One part is started again, such as one plugin. Tunnels run on.
+    Part,
+    /// It is in force after the next start.
+    Restart,
+}
+
+impl ReloadClass {
+    /// Returns the words for it, as the samples have them.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Live => "reloads live",
+            Self::Part => "restarts a part",
+            Self::Restart => "needs a restart",
+        }
+    }
+}
+
+/// What a value is, for the JSON Schema. The loader checks values itself, and more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Version,
+    Switch,
+    Text,
+    Name,
+    PeerId,
+    NameOrPeerId,
+    Path,
+    Address,
+    RelayAddress,
+    HostPort,
+    Duration,
+    Size,
+    /// A size, or `unlimited`.
+    Rate,
+    /// A whole number from 1 to this.
+    Count(u32),
+    Words(&'static [&'static str]),
+}
+
+use Kind::{
+    Address, Count, Duration, HostPort, Name, NameOrPeerId, Path, PeerId, Rate, RelayAddress, Size, Switch,
+    Text, Version, Words,
+};
 use Shape::{Each, Free, Ignored, List, Map, Named, Value};
+
+const fn live(name: &'static str, shape: Shape) -> Key {
+    Key {
+        name,
+        shape,
+        class: Some(ReloadClass::Live),
+    }
+}
+
+const fn part(name: &'static str, shape: Shape) -> Key {
+    Key {
+        name,
+        shape,
+        class: Some(ReloadClass::Part),
+    }
+}
+
+const fn restart(name: &'static str, shape: Shape) -> Key {
+    Key {
+        name,
+        shape,
+        class: Some(ReloadClass::Restart),
+    }
+}
+
+const fn section(name: &'static str, shape: Shape) -> Key {
+    Key {
+        name,
+        shape,
+        class: None,
+    }
+}
+
+const fn ignored(name: &'static str, why: &'static str) -> Key {
+    Key {
+        name,
+        shape: Ignored(why),
+        class: None,
+    }
+}
 
 const RESERVATIONS_KEPT: &str = "reservations are kept up without a setting";
 const NO_RENDEZVOUS: &str = "peers are found by their ids, with no meeting point to agree on";
 const RELAYS_BEGIN: &str = "the relays are where a search begins; see relay.addresses";
 const RELAYS_ARE_THE_NETWORK: &str = "the relays and authorized_keys say who belongs together";
+const POLICIES: Kind = Words(&["prefer-direct", "direct-only", "relay-only"]);
 
 /// Keys of a node's config.
 pub(crate) const NODE: Shape = Map(&[
-    ("version", Value),
-    ("name", Value),
-    ("identity", Map(&[("key_file", Value)])),
-    (
+    live("version", Value(Version)),
+    live("name", Value(Name)),
+    section("identity", Map(&[restart("key_file", Value(Path))])),
+    section(
         "network",
         Map(&[
-            ("listen_addresses", List),
-            ("external_addresses", List),
-            ("upnp", Value),
-            (
+            restart("listen_addresses", List(Address)),
+            live("external_addresses", List(Address)),
+            restart("upnp", Value(Switch)),
+            ignored(
                 "force_private_reachability",
-                Ignored("a reservation is made on every relay in any case"),
+                "a reservation is made on every relay in any case",
             ),
         ]),
     ),
-    (
+    section(
         "relay",
         Map(&[
-            ("addresses", List),
-            ("reservation_interval", Ignored(RESERVATIONS_KEPT)),
+            live("addresses", List(RelayAddress)),
+            ignored("reservation_interval", RESERVATIONS_KEPT),
         ]),
     ),
-    (
+    section(
         "security",
         Map(&[
-            ("authorized_keys_file", Value),
-            ("enable_connection_gating", Value),
+            restart("authorized_keys_file", Value(Path)),
+            live("enable_connection_gating", Value(Switch)),
         ]),
     ),
-    (
+    section(
         "services",
-        Named(&Map(&[
-            ("local_address", Value),
-            ("enabled", Value),
-            ("plugin", Value),
-            ("allow", List),
-            ("authorized_keys", Value),
-            (
-                "protocol",
-                Ignored("the protocol follows from the service's name"),
-            ),
-        ])),
+        Named(
+            Name,
+            &Map(&[
+                live("local_address", Value(HostPort)),
+                live("enabled", Value(Switch)),
+                live("plugin", Value(Name)),
+                live("allow", List(NameOrPeerId)),
+                live("authorized_keys", Value(Path)),
+                ignored("protocol", "the protocol follows from the service's name"),
+            ]),
+        ),
     ),
-    ("names", Named(&Value)),
-    ("resolvers", List),
-    (
-        "plugins",
-        Named(&Map(&[
-            ("enabled", Value),
-            (
-                "grants",
-                Map(&[
-                    ("protocols", List),
-                    ("tcp", Map(&[("connect", List), ("listen", List)])),
-                    ("udp", Map(&[("bind", List), ("connect", List)])),
-                    ("store", Value),
-                    (
-                        "directories",
-                        Each(&Map(&[("path", Value), ("as", Value), ("access", Value)])),
-                    ),
-                    ("environment", List),
-                    ("names", List),
-                    ("peers", List),
-                ]),
-            ),
-            ("settings", Free),
-            (
-                "limits",
-                Map(&[
-                    ("memory", Value),
-                    ("cpu", Value),
-                    ("cpu_budget", Value),
-                    ("instances", Value),
-                    ("streams", Value),
-                    ("tunnels", Value),
-                    ("bandwidth", Value),
-                    ("datagrams", Value),
-                    ("log_lines", Value),
-                    ("drain", Value),
-                ]),
-            ),
-            ("allow", List),
-            ("authorized_keys", Value),
-        ])),
-    ),
-    (
+    live("names", Named(Name, &Value(PeerId))),
+    live("resolvers", List(Name)),
+    section("plugins", Named(Name, &PLUGIN)),
+    section(
         "tunnels",
-        Map(&[("idle_timeout", Value), ("write_timeout", Value)]),
+        Map(&[
+            live("idle_timeout", Value(Duration)),
+            live("write_timeout", Value(Duration)),
+        ]),
     ),
-    ("daemon", Map(&[("drain_timeout", Value), ("cache_dir", Value)])),
-    (
+    section(
+        "daemon",
+        Map(&[
+            live("drain_timeout", Value(Duration)),
+            restart("cache_dir", Value(Path)),
+        ]),
+    ),
+    section(
         "discovery",
         Map(&[
-            ("mdns", Value),
-            ("dht", Value),
-            ("rendezvous", Ignored(NO_RENDEZVOUS)),
-            ("bootstrap_peers", Ignored(RELAYS_BEGIN)),
-            ("network", Ignored(RELAYS_ARE_THE_NETWORK)),
+            restart("mdns", Value(Switch)),
+            restart("dht", Value(Switch)),
+            ignored("rendezvous", NO_RENDEZVOUS),
+            ignored("bootstrap_peers", RELAYS_BEGIN),
+            ignored("network", RELAYS_ARE_THE_NETWORK),
         ]),
     ),
-    (
+    section(
         "paths",
         Map(&[
-            ("default", Value),
-            ("peers", Named(&Value)),
-            ("services", Named(&Value)),
-            ("plugins", Named(&Value)),
+            live("default", Value(POLICIES)),
+            live("peers", Named(NameOrPeerId, &Value(POLICIES))),
+            live("services", Named(Name, &Value(POLICIES))),
+            live("plugins", Named(Name, &Value(POLICIES))),
         ]),
     ),
-    (
-        "log",
-        Map(&[
-            ("file", Value),
-            ("level", Value),
-            ("max_size", Value),
-            ("keep", Value),
-        ]),
-    ),
-    ("metrics", Map(&[("listen", Value)])),
-    ("protocols", Ignored("the ping plugin answers; see plugins.ping")),
+    section("log", LOG),
+    section("metrics", Map(&[restart("listen", Value(HostPort))])),
+    ignored("protocols", "the ping plugin answers; see plugins.ping"),
 ]);
+
+/// Where a process logs.
+const LOG: Shape = Map(&[
+    restart("file", Value(Path)),
+    restart(
+        "level",
+        Value(Words(&["error", "warn", "info", "debug", "trace"])),
+    ),
+    restart("max_size", Value(Size)),
+    restart("keep", Value(Count(1000))),
+]);
+
+/// Keys of one plugin.
+const PLUGIN: Shape = Map(&[
+    part("enabled", Value(Switch)),
+    section(
+        "grants",
+        Map(&[
+            live("protocols", List(Text)),
+            section(
+                "tcp",
+                Map(&[live("connect", List(Text)), live("listen", List(Text))]),
+            ),
+            section(
+                "udp",
+                Map(&[live("bind", List(Text)), live("connect", List(Text))]),
+            ),
+            live("store", Value(Size)),
+            section(
+                "directories",
+                Each(&Map(&[
+                    live("path", Value(Path)),
+                    live("as", Value(Path)),
+                    live("access", Value(Words(&["ro", "rw"]))),
+                ])),
+            ),
+            live("environment", List(Text)),
+            live("names", List(Words(&["resolve", "list"]))),
+            live("peers", List(Words(&["read", "addresses"]))),
+        ]),
+    ),
+    part("settings", Free),
+    section(
+        "limits",
+        Map(&[
+            part("memory", Value(Size)),
+            part("cpu", Value(Duration)),
+            part("cpu_budget", Value(Duration)),
+            part("instances", Value(Count(100_000))),
+            part("streams", Value(Count(1_000_000))),
+            part("tunnels", Value(Count(1_000_000))),
+            part("bandwidth", Value(Rate)),
+            part("datagrams", Value(Count(10_000_000))),
+            part("log_lines", Value(Count(10_000_000))),
+            part("drain", Value(Duration)),
+        ]),
+    ),
+    live("allow", List(NameOrPeerId)),
+    live("authorized_keys", Value(Path)),
+]);
+
+/// Most that a count of a relay may be set to.
+const RELAY_COUNT: Kind = Count(1_000_000);
 
 /// Keys of a relay's config.
 pub(crate) const RELAY: Shape = Map(&[
-    ("version", Value),
-    ("identity", Map(&[("key_file", Value)])),
-    (
+    live("version", Value(Version)),
+    section("identity", Map(&[restart("key_file", Value(Path))])),
+    section(
         "network",
-        Map(&[("listen_addresses", List), ("external_addresses", List)]),
+        Map(&[
+            restart("listen_addresses", List(Address)),
+            restart("external_addresses", List(Address)),
+        ]),
     ),
-    (
+    section(
         "security",
         Map(&[
-            ("authorized_keys_file", Value),
-            ("enable_connection_gating", Value),
+            restart("authorized_keys_file", Value(Path)),
+            restart("enable_connection_gating", Value(Switch)),
         ]),
     ),
-    ("enrollment", Value),
-    (
+    live("enrollment", Value(Words(&["members", "admins", "closed"]))),
+    section(
         "resources",
         Map(&[
-            ("max_reservations", Value),
-            ("max_reservations_per_ip", Value),
-            ("max_circuits", Value),
-            ("max_circuits_per_peer", Value),
-            ("reservation_ttl", Value),
-            ("session_duration", Value),
-            ("session_data_limit", Value),
-            ("buffer_size", Ignored("buffers are sized by the relay itself")),
-            ("max_reservations_per_asn", Value),
-            ("asn_table", Value),
+            live("max_reservations", Value(RELAY_COUNT)),
+            live("max_reservations_per_ip", Value(RELAY_COUNT)),
+            live("max_reservations_per_asn", Value(RELAY_COUNT)),
+            live("asn_table", Value(Path)),
+            restart("max_circuits", Value(RELAY_COUNT)),
+            restart("max_circuits_per_peer", Value(RELAY_COUNT)),
+            restart("reservation_ttl", Value(Duration)),
+            restart("session_duration", Value(Duration)),
+            restart("session_data_limit", Value(Size)),
+            ignored("buffer_size", "buffers are sized by the relay itself"),
         ]),
     ),
-    ("health", Map(&[("enabled", Value), ("listen_address", Value)])),
-    (
-        "log",
+    section(
+        "health",
         Map(&[
-            ("file", Value),
-            ("level", Value),
-            ("max_size", Value),
-            ("keep", Value),
+            restart("enabled", Value(Switch)),
+            restart("listen_address", Value(HostPort)),
         ]),
     ),
+    section("log", LOG),
 ]);
+
+/// Returns the class of the key at a dotted path, names as they are.
+pub(crate) fn class_of(shape: &Shape, path: &[&str]) -> Option<ReloadClass> {
+    let mut shape = *shape;
+    let mut class = None;
+    for step in path {
+        match shape {
+            Map(keys) => {
+                let key = keys.iter().find(|key| key.name == *step)?;
+                class = key.class.or(class);
+                shape = key.shape;
+            }
+            Named(_, below) | Each(below) => shape = *below,
+            Free => return class,
+            Value(_) | List(_) | Ignored(_) => return None,
+        }
+    }
+    class
+}
+
+/// Bytes that are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// A key with its value.
+    Entry(usize, usize),
+    /// A value, with what says nothing in its place.
+    Value(usize, usize, &'static str),
+}
 
 /// What the walk over a file found.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     pub(crate) problems: Vec<Problem>,
+    /// Where the bytes are that are wrong, for each problem.
+    pub(crate) spans: Vec<Span>,
     pub(crate) warnings: Vec<Problem>,
 }
 
@@ -218,8 +374,8 @@ impl Walk {
     fn check(&mut self, node: &Node, shape: &Shape, path: &mut Vec<Step>) {
         match (shape, &node.content) {
             (_, Content::Null) | (Free, Content::Map { .. }) | (Ignored(_), _) => {}
-            (Value, Content::Scalar(_)) => {}
-            (List, Content::List { items, .. }) => {
+            (Value(_), Content::Scalar(_)) => {}
+            (List(_), Content::List { items, .. }) => {
                 for (index, item) in items.iter().enumerate() {
                     path.push(Step::Item(index));
                     self.check_item(item, path);
@@ -240,58 +396,83 @@ impl Walk {
             (Map(known), Content::Map { entries, .. }) => {
                 for entry in entries {
                     path.push(Step::Key(entry.key.clone()));
-                    match known.iter().find(|(key, _)| *key == entry.key) {
-                        None => self.problems.push(Problem::at(
-                            entry.key_position,
-                            dotted(path),
-                            unknown(&entry.key, known),
-                        )),
-                        Some((_, Ignored(why))) => self.warnings.push(Problem::at(
+                    match known
+                        .iter()
+                        .find(|key| key.name == entry.key)
+                        .map(|key| &key.shape)
+                    {
+                        None => self.refuse(
+                            Problem::at(entry.key_position, dotted(path), unknown(&entry.key, known)),
+                            Span::Entry(entry.key_start, entry.value.end.max(entry.key_end + 1)),
+                        ),
+                        Some(Ignored(why)) => self.warnings.push(Problem::at(
                             entry.key_position,
                             dotted(path),
                             format!("this key has no effect: {why}"),
                         )),
-                        Some((_, below)) => self.check(&entry.value, below, path),
+                        Some(below) => self.check(&entry.value, below, path),
                     }
                     path.pop();
                 }
             }
-            (Named(below), Content::Map { entries, .. }) => {
+            (Named(_, below), Content::Map { entries, .. }) => {
                 for entry in entries {
                     path.push(Step::Key(entry.key.clone()));
                     if matches!(entry.value.content, Content::Null) {
-                        self.problems
-                            .push(Problem::at(entry.key_position, dotted(path), "has no value"));
+                        self.refuse(
+                            Problem::at(entry.key_position, dotted(path), "has no value"),
+                            Span::Entry(entry.key_start, entry.value.end.max(entry.key_end + 1)),
+                        );
                     }
                     self.check(&entry.value, below, path);
                     path.pop();
                 }
             }
-            (expected, found) => self.problems.push(Problem::at(
-                node.position,
-                dotted(path),
-                format!("expected {}, found {}", expected.described(), described(found)),
-            )),
+            (expected, found) => self.refuse(
+                Problem::at(
+                    node.position,
+                    dotted(path),
+                    format!("expected {}, found {}", expected.described(), described(found)),
+                ),
+                Span::Value(node.start, node.end, expected.nothing()),
+            ),
         }
     }
 
     fn check_item(&mut self, item: &Node, path: &[Step]) {
         if !matches!(item.content, Content::Scalar(_)) {
-            self.problems.push(Problem::at(
-                item.position,
-                dotted(path),
-                format!("expected one value, found {}", described(&item.content)),
-            ));
+            self.refuse(
+                Problem::at(
+                    item.position,
+                    dotted(path),
+                    format!("expected one value, found {}", described(&item.content)),
+                ),
+                Span::Value(item.start, item.end, "~"),
+            );
         }
+    }
+
+    fn refuse(&mut self, problem: Problem, span: Span) {
+        self.problems.push(problem);
+        self.spans.push(span);
     }
 }
 
 impl Shape {
+    /// Returns what says nothing in the place of such a value.
+    fn nothing(&self) -> &'static str {
+        match self {
+            Value(_) | Ignored(_) => "~",
+            List(_) | Each(_) => "[]",
+            Map(_) | Named(..) | Free => "{}",
+        }
+    }
+
     fn described(&self) -> &'static str {
         match self {
-            Value => "one value",
-            List | Each(_) => "a list",
-            Map(_) | Named(_) | Free | Ignored(_) => "keys with values",
+            Value(_) => "one value",
+            List(_) | Each(_) => "a list",
+            Map(_) | Named(..) | Free | Ignored(_) => "keys with values",
         }
     }
 }
@@ -305,10 +486,13 @@ fn described(content: &Content) -> &'static str {
     }
 }
 
-fn unknown(key: &str, known: &[(&str, Shape)]) -> String {
-    let usable = known.iter().filter(|(_, shape)| !matches!(shape, Ignored(_)));
+fn unknown(key: &str, known: &[Key]) -> String {
+    let usable = known
+        .iter()
+        .filter(|key| !matches!(key.shape, Ignored(_)))
+        .map(|key| key.name);
     let mut nearest: Option<(f64, &str)> = None;
-    for (candidate, _) in usable.clone() {
+    for candidate in usable.clone() {
         let score = strsim::jaro_winkler(key, candidate);
         if score > 0.75 && nearest.is_none_or(|(best, _)| score > best) {
             nearest = Some((score, candidate));
@@ -317,7 +501,7 @@ fn unknown(key: &str, known: &[(&str, Shape)]) -> String {
     match nearest {
         Some((_, candidate)) => format!("there is no such key; did you mean `{candidate}`?"),
         None => {
-            let names: Vec<_> = usable.map(|(candidate, _)| *candidate).collect();
+            let names: Vec<_> = usable.collect();
             format!("there is no such key; the keys here are {}", names.join(", "))
         }
     }
@@ -325,7 +509,7 @@ fn unknown(key: &str, known: &[(&str, Shape)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, path::Path};
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -337,18 +521,18 @@ mod tests {
         };
         match shape {
             Map(keys) => {
-                for (key, shape) in *keys {
-                    if let Ignored(_) = shape {
-                        ignored.insert(below(key));
+                for key in *keys {
+                    if let Ignored(_) = key.shape {
+                        ignored.insert(below(key.name));
                     } else {
-                        known.insert(below(key));
-                        paths(shape, &below(key), known, ignored);
+                        known.insert(below(key.name));
+                        paths(&key.shape, &below(key.name), known, ignored);
                     }
                 }
             }
-            Named(shape) => paths(shape, &below("*"), known, ignored),
+            Named(_, shape) => paths(shape, &below("*"), known, ignored),
             Each(shape) => paths(shape, at, known, ignored),
-            Value | List | Free | Ignored(_) => {}
+            Value(_) | List(_) | Free | Ignored(_) => {}
         }
     }
 
@@ -362,12 +546,12 @@ mod tests {
         }
         for entry in node.entries() {
             let (name, below) = match shape {
-                Map(keys) => match keys.iter().find(|(key, _)| *key == entry.key) {
-                    Some((key, below)) => (*key, below),
+                Map(keys) => match keys.iter().find(|key| key.name == entry.key) {
+                    Some(key) => (key.name, &key.shape),
                     None => unreachable!("the table lacks {}", entry.key),
                 },
-                Named(below) => ("*", *below),
-                Value | List | Each(_) | Free | Ignored(_) => return,
+                Named(_, below) => ("*", *below),
+                Value(_) | List(_) | Each(_) | Free | Ignored(_) => return,
             };
             let path = if at.is_empty() {
                 name.to_owned()
@@ -382,7 +566,7 @@ mod tests {
     fn sample_has_every_key_of(shape: &Shape, file: &str) {
         let (mut known, mut ignored) = (BTreeSet::new(), BTreeSet::new());
         paths(shape, "", &mut known, &mut ignored);
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../configs")
             .join(file);
         let text = std::fs::read_to_string(path).unwrap();
@@ -401,7 +585,7 @@ mod tests {
     #[test]
     fn every_key_of_a_sample_stands_below_a_comment() {
         for file in ["peerup.yaml", "relay-server.yaml"] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("../../configs")
                 .join(file);
             let text = std::fs::read_to_string(path).unwrap();
@@ -442,15 +626,15 @@ mod tests {
     /// Writes a value below each key, so that serde meets every key of the table.
     fn every_key(shape: &Shape) -> serde_json::Value {
         match shape {
-            Value => serde_json::Value::Null,
-            List => serde_json::json!([]),
+            Value(_) => serde_json::Value::Null,
+            List(_) => serde_json::json!([]),
             // A path is needed, and checks itself.
             Each(_) => serde_json::json!([{ "path": "/srv/x", "as": "/x", "access": "ro" }]),
             Map(keys) => keys
                 .iter()
-                .map(|(key, shape)| ((*key).to_owned(), every_key(shape)))
+                .map(|key| (key.name.to_owned(), every_key(&key.shape)))
                 .collect(),
-            Named(shape) => match every_key(shape) {
+            Named(_, shape) => match every_key(shape) {
                 serde_json::Value::Null => serde_json::json!({}),
                 below => serde_json::json!({ "x": below }),
             },

@@ -3,14 +3,23 @@
 //! One serde schema holds every key; what it does not know is refused with the line and the nearest key. A
 //! load either gives a config with every default filled in, or tells all that is wrong. Edits keep the file's
 //! comments and order, and nothing is written that does not read back as the change that was meant.
+//!
+//! [`ConfigGuard`] decides what becomes of a config that is applied, and [`Vault`] carries it out: a config that nobody
+//! confirms, or with which nothing starts, goes back by itself.
 
 mod access;
+mod at_rest;
 mod atomic;
+mod blank;
+mod clock;
+mod disk;
 mod document;
 mod edit;
 mod error;
+mod flatten;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod keys;
 mod listed;
 mod load;
@@ -18,18 +27,29 @@ mod node;
 mod operate;
 mod patch;
 mod paths;
+mod pending;
+mod plan;
 mod plugins;
 mod position;
 mod raw;
 mod relay;
+mod schema;
 mod section;
 mod template;
 mod values;
+mod vault;
 
 pub use access::ServiceAccess;
-pub use atomic::create_config;
+pub use at_rest::{AtRest, AtRestError, Trial, pick_generation, refusal};
+pub use atomic::{Lock, create_config};
+pub use clock::{boot_id, now};
+pub use disk::{Disk, RealDisk};
 pub use edit::{ConfigEditor, ConfigFile, Edited};
 pub use error::{ConfigError, EditError, FindError, Problem};
+pub use guard::{
+    Action, Application, ConfigGuard, Confirmer, Event, Found, GuardState, Refused, RevertReason, Waiting,
+};
+pub use keys::ReloadClass;
 pub use listed::{AllowedPeer, AllowedPeerError};
 pub use load::{
     CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, load_node, load_relay, parse_node,
@@ -41,8 +61,12 @@ pub use node::{
 };
 pub use operate::{LogConfig, MetricsConfig};
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
+pub use pending::{ConfirmCheck, ConfirmCheckError, MAX_CHECKS, Now, Pending, SteadyDeadline};
+pub use plan::{Change, Drops, Effects, Lost, Plan, plan};
 pub use plugins::{PluginEntry, PluginLimits, default_plugins};
 pub use relay::{Enrollment, RelayConfig, RelayResources};
+pub use schema::{node_json_schema, relay_json_schema};
 pub use section::{GrantEntry, PluginSection};
 pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};
 pub use values::{HostPortError, RelayAddress, RelayAddressError, check_host_port};
+pub use vault::{GENERATIONS_KEPT, Generation, Vault, carry_out_all};

@@ -9,9 +9,10 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    document::{Node, dotted},
+    blank::blank,
+    document::{Content, Node, Step, dotted},
     error::{ConfigError, FindError, Problem},
-    keys::{self, Shape, Walk},
+    keys::{self, Shape, Span, Walk},
     node::{self, NodeConfig},
     position::Position,
     raw::{RawNode, RawRelay},
@@ -23,6 +24,9 @@ use crate::{
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// The latest version of the schema that this release reads.
 pub const CONFIG_VERSION: u64 = 1;
+
+/// Values of the wrong type that are told in one go.
+const MAX_REFUSALS: usize = 64;
 
 /// The command that makes a node's config.
 pub(crate) const NODE_INIT: &str = "peerup init";
@@ -212,24 +216,111 @@ fn parse<R: DeserializeOwned + Default, C>(
     let root = Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
     check_version(&root, path)?;
     let mut walk = Walk::over(&root, shape);
-    if !walk.problems.is_empty() {
-        // The serde schema would stop at the first of these.
-        return Err(invalid(walk.problems));
-    }
-    let raw = match deserialize::<R>(text, &root) {
-        Ok(raw) => raw,
-        Err(problem) => return Err(invalid(vec![problem])),
+    let mut found = Pruned {
+        text: text.to_owned(),
+        root,
+        problems: std::mem::take(&mut walk.problems),
     };
+    // What is wrong is taken out, so that the rest is read too and told in the same go.
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut reader = Reader::new(&root, folder);
+    let raw = match found.without(&walk.spans) {
+        true => found.deserialize::<R>(),
+        false => None,
+    };
+    let Some(raw) = raw else {
+        return Err(invalid(found.problems));
+    };
+    let mut reader = Reader::new(&found.root, folder);
     let config = resolve(raw, &mut reader);
-    if !reader.problems.is_empty() {
-        return Err(invalid(reader.problems));
+    let (own, mut warnings) = (reader.problems, reader.warnings);
+    found.add(own);
+    if !found.problems.is_empty() {
+        return Err(invalid(found.problems));
     }
-    let mut warnings = std::mem::take(&mut walk.warnings);
-    warnings.append(&mut reader.warnings);
+    warnings.append(&mut walk.warnings);
     warnings.sort_by_key(|problem| (problem.line, problem.column));
     Ok(Loaded { config, warnings })
+}
+
+/// A text without what was found wrong in it; everything else stands where it stood.
+struct Pruned {
+    text: String,
+    root: Node,
+    problems: Vec<Problem>,
+}
+
+impl Pruned {
+    /// Takes these parts out. Returns false where what is left cannot be read.
+    fn without(&mut self, spans: &[Span]) -> bool {
+        // From the end: what stands before keeps its bytes.
+        for span in spans.iter().rev() {
+            let blanked = match span {
+                Span::Entry(start, end) => blank(&self.text, (*start, *end), None),
+                Span::Value(start, end, nothing) => blank(&self.text, (*start, *end), Some(nothing)),
+            };
+            let Some(blanked) = blanked else { return false };
+            self.text = blanked;
+        }
+        if spans.is_empty() {
+            return true;
+        }
+        match Node::parse(&self.text) {
+            Ok(root) => {
+                self.root = root;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Reads what is left. What the serde schema refuses is noted and taken out, one after another.
+    fn deserialize<R: DeserializeOwned + Default>(&mut self) -> Option<R> {
+        let mut tried: Vec<Vec<Step>> = Vec::new();
+        for _ in 0..MAX_REFUSALS {
+            let problem = match deserialize::<R>(&self.text, &self.root) {
+                Ok(raw) => return Some(raw),
+                Err(problem) => problem,
+            };
+            let mut place = self.root.path_at(problem.line, problem.column);
+            let is_new = !tried.iter().any(|known| known.starts_with(&place));
+            // A list that takes no empty item goes as a whole.
+            while tried.contains(&place) {
+                place.pop();
+            }
+            if is_new {
+                self.add(vec![problem]);
+            }
+            let node = self.root.at(&place).filter(|_| !place.is_empty())?;
+            let nothing = match node.content {
+                Content::List { .. } => "[]",
+                Content::Map { .. } => "{}",
+                Content::Null | Content::Scalar(_) => "~",
+            };
+            let span = Span::Value(node.start, node.end, nothing);
+            tried.push(place);
+            if !self.without(&[span]) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Adds what the values are wrong in. What only follows from a part that was taken out below is not told.
+    fn add(&mut self, more: Vec<Problem>) {
+        let above = |key: &str, below: &str| {
+            below
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        let known: Vec<String> = self.problems.iter().map(|problem| problem.key.clone()).collect();
+        let follows = |problem: &Problem| {
+            known
+                .iter()
+                .any(|key| *key == problem.key || above(&problem.key, key))
+        };
+        self.problems
+            .extend(more.into_iter().filter(|problem| !follows(problem)));
+    }
 }
 
 /// A file of a later version may have keys that mean nothing here: its version is told first.
@@ -237,7 +328,7 @@ fn check_version(root: &Node, path: &Path) -> Result<(), ConfigError> {
     let Some(entry) = root.entry("version") else {
         return Ok(());
     };
-    let crate::document::Content::Scalar(text) = &entry.value.content else {
+    let Content::Scalar(text) = &entry.value.content else {
         return Ok(());
     };
     match text.parse::<u64>() {
@@ -251,7 +342,7 @@ fn check_version(root: &Node, path: &Path) -> Result<(), ConfigError> {
 }
 
 fn deserialize<R: DeserializeOwned + Default>(text: &str, root: &Node) -> Result<R, Problem> {
-    if matches!(root.content, crate::document::Content::Null) {
+    if matches!(root.content, Content::Null) {
         return Ok(R::default());
     }
     let options = serde_saphyr::options! {

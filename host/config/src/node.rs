@@ -311,14 +311,14 @@ fn names(raw: BTreeMap<String, String>, reader: &mut Reader<'_>) -> BTreeMap<Pee
 }
 
 fn services(
-    raw: BTreeMap<String, RawService>,
+    raw: BTreeMap<String, Option<RawService>>,
     names: &BTreeMap<PeerName, PeerId>,
     reader: &mut Reader<'_>,
 ) -> BTreeMap<ServiceName, ServiceEntry> {
     let mut services = BTreeMap::new();
     for (name, service) in raw {
         let key = reader.take(at!["services", &name], values::parsed(&name));
-        let entry = service_entry(&name, service, names, reader);
+        let entry = service_entry(&name, service.unwrap_or_default(), names, reader);
         services.extend(key.zip(entry));
     }
     services

@@ -169,12 +169,13 @@ pub(crate) fn bundled(name: &str) -> PluginName {
 
 /// Resolves the section `plugins`.
 pub(crate) fn resolve(
-    raw: BTreeMap<String, RawPlugin>,
+    raw: BTreeMap<String, Option<RawPlugin>>,
     names: &BTreeMap<PeerName, PeerId>,
     reader: &mut Reader<'_>,
 ) -> BTreeMap<PluginName, PluginEntry> {
     let mut plugins = default_plugins();
     for (name, plugin) in raw {
+        let plugin = plugin.unwrap_or_default();
         let key = reader.take(at!["plugins", &name], values::parsed::<PluginName>(&name));
         let entry = PluginEntry {
             enabled: plugin.enabled.unwrap_or(true),

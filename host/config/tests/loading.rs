@@ -222,6 +222,54 @@ fn unknown_keys_are_told_all_at_once_with_the_nearest() {
 }
 
 #[test]
+fn unknown_keys_wrong_types_and_bad_values_are_told_in_one_go() {
+    let text = "nmae: x\nversion: one\nnetwork:\n  upnp: maybe\n  listen_addresses: 5\n\
+                tunnels: { idle_timeout: soon, wirte_timeout: ä }\n\
+                services:\n  web:\n    local_adress: localhost:80\n    enabled: 1\n  ssh:\n    local_address: localhost\n\
+                plugins:\n  ping:\n    grants:\n      tcp: { connect: [nowhere, 'a:1'] }\n      peers: [write]\n\
+                security: { enable_connection_gating: no, authorised_keys_file: x }\n";
+    let Err(ConfigError::Invalid { problems, .. }) = parse_node(text, Path::new("/x/c.yaml")) else {
+        panic!("it was taken");
+    };
+    let told: Vec<(usize, usize, &str)> = problems
+        .iter()
+        .map(|problem| (problem.line, problem.column, problem.key.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (1, 1, "nmae"),
+            (2, 10, "version"),
+            (4, 9, "network.upnp"),
+            (5, 21, "network.listen_addresses"),
+            (6, 12, "tunnels.idle_timeout"),
+            (6, 32, "tunnels.wirte_timeout"),
+            (9, 5, "services.web.local_adress"),
+            (10, 14, "services.web.enabled"),
+            (12, 5, "services.ssh.local_address"),
+            (16, 24, "plugins.ping.grants.tcp.connect[0]"),
+            (17, 15, "plugins.ping.grants.peers[0]"),
+            (18, 39, "security.enable_connection_gating"),
+            (18, 43, "security.authorised_keys_file"),
+        ],
+        "{problems:#?}"
+    );
+}
+
+proptest! {
+    /// Taking parts out must not lead to a panic, nor to a config out of a text with something wrong.
+    #[test]
+    fn what_is_wrong_is_never_taken(seed in "[a-z]{1,6}", at in 0_usize..6) {
+        let sections = ["name: x", "network: { upnp: true }", "names: {}", "tunnels: { idle_timeout: 1h }", "services: {}"];
+        let mut lines: Vec<String> = sections.iter().map(|line| (*line).to_owned()).collect();
+        lines.insert(at.min(lines.len()), format!("zz{seed}: {{ a: [ä, 1] }}"));
+        let outcome = parse_node(&lines.join("\n"), Path::new("/x/c.yaml"));
+        let refused = matches!(outcome, Err(ConfigError::Invalid { problems, .. }) if problems.len() == 1);
+        prop_assert!(refused);
+    }
+}
+
+#[test]
 fn bad_values_are_told_all_at_once() {
     insta::assert_snapshot!(node_error(concat!(
         "name: My Laptop\nnetwork:\n  listen_addresses: [/tcp/1, nonsense]\n  external_addresses:\n    - /ip4/1.2.3.4/tcp/1/p2p/",
@@ -380,10 +428,14 @@ fn a_relay_reads_its_limits_and_zero_is_no_limit_where_it_may_be() {
     assert_eq!(config.resources.max_reservations, 128);
     insta::assert_snapshot!(relay_error(
         "enrollment: all\nresources: {max_reservations: 0, reservation_ttl: 0s, session_data_limit: 64Mb/s, max_circuit: 1}\n"
-    ), @r"
+    ), @r#"
     the config file /home/u/relay-server.yaml is not valid
+      line 1, column 1: enrollment: "all" is none of members, admins and closed
+      line 2, column 13: resources.max_reservations: "0" is not a number from 1 to 1000000
+      line 2, column 34: resources.reservation_ttl: has to be longer than 0
+      line 2, column 55: resources.session_data_limit: "64Mb/s" is not a size; write a whole number with a unit, such as 512KB, 64MB or 1GB
       line 2, column 83: resources.max_circuit: there is no such key; did you mean `max_circuits`?
-    ");
+    "#);
     insta::assert_snapshot!(relay_error(
         "enrollment: all\nresources: {max_reservations: 0, reservation_ttl: 0s, session_data_limit: 64Mb/s}\n"
     ), @r#"

@@ -182,9 +182,12 @@ impl AccessControl {
         }
     }
 
-    /// Sets the relays, which have the role `infra`.
-    pub(crate) fn set_infra(&self, infra: HashSet<PeerId>) {
-        self.change(|parts| parts.infra = infra);
+    /// Sets the relays, which have the role `infra`, and whether strangers are refused.
+    pub(crate) fn set_rules(&self, infra: HashSet<PeerId>, gating: bool) {
+        self.change(|parts| {
+            parts.infra = infra;
+            parts.gating = gating;
+        });
     }
 
     /// Lets a one-time identity in to pair, until then.

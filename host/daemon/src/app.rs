@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use libp2p_identity::{Keypair, PeerId};
-use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, NodeConfig};
+use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, Effects, NodeConfig};
 use peerup_engine::Engine;
 use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
@@ -22,6 +22,7 @@ use crate::{
     access::AccessControl,
     audit::Audit,
     extra_keys::ExtraKeys,
+    guard_cell::GuardCell,
     invites::Invites,
     meters::Meters,
     names,
@@ -51,6 +52,10 @@ pub(crate) struct App {
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
     pub(crate) meters: Meters,
+    /// What the node was started with: some keys are in force only after the next start.
+    pub(crate) started_with: Arc<NodeConfig>,
+    /// Decides what becomes of a config that is applied.
+    pub(crate) guard: GuardCell,
     /// Ends the node when it is cancelled.
     pub(crate) shutdown: CancellationToken,
     /// Every task of the node; shutdown waits for them.
@@ -58,10 +63,10 @@ pub(crate) struct App {
     config: ArcSwap<NodeConfig>,
     file: ConfigFile,
     path: PathBuf,
-    /// One change of files at a time.
-    edit: tokio::sync::Mutex<()>,
     /// What the watchdog finds; none before it watches.
     watch: OnceLock<Watch>,
+    /// One change of files at a time.
+    pub(crate) edit: tokio::sync::Mutex<()>,
 }
 
 /// What an [`App`] is made of.
@@ -102,6 +107,8 @@ impl App {
             invites: Invites::default(),
             started: Instant::now(),
             meters: Meters::default(),
+            started_with: parts.config.clone(),
+            guard: GuardCell::default(),
             shutdown: parts.shutdown,
             tasks: parts.tasks,
             config: ArcSwap::new(parts.config),
@@ -184,6 +191,8 @@ impl App {
             })
             .await?;
             app.put_in_force(edited.config).await?;
+            // A file that could not be in force is now.
+            app.guard.reloaded(edited.text).await;
             Ok(edited.value)
         });
         task.await.unwrap_or_else(|error| Err(ended_early(&error)))
@@ -264,15 +273,54 @@ impl App {
         self.node.set_relay_only(everybody, exceptions).await;
     }
 
-    async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
+    /// Puts a config in force, as far as that is possible without a restart. The caller holds the lock on edits.
+    /// Returns what that did to its parts: what `plan` says of them.
+    pub(crate) async fn put_in_force(&self, config: NodeConfig) -> Result<Effects, Failure> {
         let config = Arc::new(config);
-        self.config.store(config.clone());
-        self.access.set_infra(infra(&config));
-        self.plugins.apply(config.clone()).await;
-        self.node.set_relays(relays(&config)).await;
+        let before = self.config.swap(config.clone());
+        self.access
+            .set_rules(infra(&config), config.security.enable_connection_gating);
+        let plugins = self.plugins.apply(config.clone()).await;
+        let (known, wanted) = (relays(&before), relays(&config));
+        let mut effects = relay_effects(&known, &wanted);
+        self.node.set_relays(wanted).await;
+        if before.network.external_addresses != config.network.external_addresses {
+            self.node
+                .set_external(config.network.external_addresses.clone())
+                .await;
+        }
+        let tunnels = config.tunnels;
+        self.engine
+            .splices()
+            .set_patience(tunnels.idle_timeout, tunnels.write_timeout);
         self.tell_path_wishes().await;
-        self.services.set(&config)
+        let services = self.services.set(&config)?;
+        effects.plugins_started = plugins.plugins_started;
+        effects.plugins_stopped = plugins.plugins_stopped;
+        effects.plugins_reloaded = plugins.plugins_reloaded;
+        effects.plugins_changed = plugins.plugins_changed;
+        effects.services_started = services.services_started;
+        effects.services_stopped = services.services_stopped;
+        effects.services_redirected = services.services_redirected;
+        Ok(effects)
     }
+}
+
+fn relay_effects(before: &[RelayAddress], after: &[RelayAddress]) -> Effects {
+    let mut effects = Effects::default();
+    for relay in after {
+        let peer = relay.peer.to_string();
+        match before.iter().find(|known| known.peer == relay.peer) {
+            None => effects.relays_added.insert(peer),
+            Some(known) if known.addresses != relay.addresses => effects.relays_changed.insert(peer),
+            Some(_) => false,
+        };
+    }
+    let gone = before
+        .iter()
+        .filter(|known| after.iter().all(|relay| relay.peer != known.peer));
+    effects.relays_removed = gone.map(|known| known.peer.to_string()).collect();
+    effects
 }
 
 /// Returns the peers that are relays.

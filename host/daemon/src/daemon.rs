@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use libp2p_identity::{Keypair, PeerId};
 use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{Client, InProcess};
-use peerup_config::{Loaded, NodeConfig};
+use peerup_config::{Loaded, NodeConfig, Vault};
 use peerup_engine::{Engine, EngineConfig};
 use peerup_model::{ErrorCode, Failure};
 use peerup_net::{InboundStream, Node, ProtocolTable, StartError};
@@ -16,7 +16,7 @@ use crate::{
     access::{AccessControl, Look},
     app::{self, App, Parts},
     audit::{AUDIT_FILE, Audit},
-    dispatch,
+    config_guard, dispatch,
     endpoint::Endpoint,
     http, metrics,
     network::Network,
@@ -80,36 +80,58 @@ impl Daemon {
     /// # Errors
     /// The config or the key does not hold, another daemon lives, a port is taken.
     pub async fn start(options: DaemonOptions) -> Result<Self, Failure> {
-        let loaded = load(&options).await?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
-        let config = Arc::new(loaded.config);
         let folder = options.config.parent().map(PathBuf::from).unwrap_or_default();
-        let identity = load_identity(&config).await?;
-        // The socket comes first: a second daemon ends here, before it disturbs the first one's reservations.
-        let endpoint = match options.mode {
-            Mode::Daemon => Some(Endpoint::claim(&folder).await?),
-            Mode::Client | Mode::Reachable => None,
-        };
-        let (app, inbound) = assemble(&options, config, identity, &folder).await?;
+        if options.mode == Mode::Daemon {
+            return Self::start_guarded(options, folder).await;
+        }
+        let path = options.config.clone();
+        let loaded = app::blocking(move || load(&path)).await?;
+        let (app, inbound) = launch(&options, loaded, &folder).await?;
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
-        let mut endpoint_kept = None;
-        if let Some((endpoint, listener)) = endpoint {
-            let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
-            app.tasks
-                .spawn(http::serve(listener, router, app.shutdown.clone()));
-            watch::start(&app, folder.clone(), endpoint.file());
-            if let Some(address) = app.config().metrics.listen {
-                app.tasks.spawn(serve_metrics(app.clone(), address));
+        Ok(Self { app, endpoint: None })
+    }
+
+    /// Starts the daemon: with the config file, or with what the guard has where that does not do.
+    async fn start_guarded(options: DaemonOptions, folder: PathBuf) -> Result<Self, Failure> {
+        let vault = Arc::new(Vault::new(&options.config));
+        let (path, looking) = (options.config.clone(), vault.clone());
+        app::blocking(move || {
+            let found = looking.found();
+            match found.pending.is_none() && found.generations.is_empty() {
+                // Nothing to fall back to: what is wrong is told before anything is made.
+                true => load(&path).map(drop),
+                false => Ok(()),
             }
-            endpoint_kept = Some(endpoint);
+        })
+        .await?;
+        // The socket comes first: a second daemon ends here, before it disturbs the first one's reservations.
+        let (endpoint, listener) = Endpoint::claim(&folder).await?;
+        let mut launching = Launching {
+            options: &options,
+            folder: &folder,
+        };
+        let ((app, inbound), held) = config_guard::choose(vault, &mut launching).await?;
+        app.guard.install(held).await;
+        app.tasks.spawn(dispatch::serve(app.clone(), inbound));
+        app.tasks.spawn(watch_keys(app.clone()));
+        app.tasks.spawn(config_guard::watch(app.clone()));
+        let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
+        app.tasks
+            .spawn(http::serve(listener, router, app.shutdown.clone()));
+        watch::start(&app, folder.clone(), endpoint.file());
+        if let Some(address) = app.config().metrics.listen {
+            app.tasks.spawn(serve_metrics(app.clone(), address));
         }
         Ok(Self {
             app,
-            endpoint: endpoint_kept,
+            endpoint: Some(endpoint),
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// Returns this node's peer id.
@@ -249,10 +271,38 @@ async fn relays_have_answered(app: &App) {
     }
 }
 
-async fn load(options: &DaemonOptions) -> Result<Loaded<NodeConfig>, Failure> {
-    let path = options.config.clone();
-    app::blocking(move || peerup_config::load_node(&path).map_err(|error| crate::config_failure(&error)))
-        .await
+fn load(path: &std::path::Path) -> Result<Loaded<NodeConfig>, Failure> {
+    peerup_config::load_node(path).map_err(|error| crate::config_failure(&error))
+}
+
+/// A daemon that is tried with one config after another.
+struct Launching<'a> {
+    options: &'a DaemonOptions,
+    folder: &'a std::path::Path,
+}
+
+impl config_guard::Attempt for Launching<'_> {
+    type Started = (Arc<App>, mpsc::Receiver<InboundStream>);
+
+    async fn start(&mut self, text: &str) -> Result<Self::Started, Failure> {
+        let loaded = peerup_config::parse_node(text, &self.options.config)
+            .map_err(|error| crate::config_failure(&error))?;
+        launch(self.options, loaded, self.folder).await
+    }
+}
+
+/// Starts everything with one config, or leaves nothing behind.
+async fn launch(
+    options: &DaemonOptions,
+    loaded: Loaded<NodeConfig>,
+    folder: &std::path::Path,
+) -> Result<(Arc<App>, mpsc::Receiver<InboundStream>), Failure> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = Arc::new(loaded.config);
+    let identity = load_identity(&config).await?;
+    assemble(options, config, identity, folder).await
 }
 
 async fn load_identity(config: &NodeConfig) -> Result<Keypair, Failure> {
@@ -311,17 +361,17 @@ async fn assemble(
         shutdown: shutdown.clone(),
     };
     let plugins = plugins::start(parts, &config).await;
-    let (node, inbound) = Node::start(
-        network_config(options.mode, &config, &identity, folder),
-        access.policy(),
-        protocols,
-    )
-    .await
-    .map_err(|error| {
-        // The supervisor has started already.
-        shutdown.cancel();
-        start_failure(&error)
-    })?;
+    let network_config = network_config(options.mode, &config, &identity, folder);
+    let (node, inbound) = match Node::start(network_config, access.policy(), protocols).await {
+        Ok(started) => started,
+        Err(error) => {
+            // The supervisor has started already, and what it has open another attempt may need.
+            shutdown.cancel();
+            tasks.close();
+            let _ = tokio::time::timeout(CLOSE_TIME, tasks.wait()).await;
+            return Err(start_failure(&error));
+        }
+    };
     let app = App::new(Parts {
         path: options.config.clone(),
         config,

@@ -4,6 +4,7 @@
 //! (or root). Bodies are bounded, connections are bounded, and a slow client holds up nobody else.
 
 mod answer;
+mod config;
 mod routes;
 mod streams;
 
@@ -85,6 +86,11 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/plugins/{name}/calls", get(streams::plugin_calls))
         .route("/v1/plugins/{name}/commands/{command}", post(streams::command))
         .route("/v1/config/reload", post(routes::reload))
+        .route("/v1/config/status", get(config::status))
+        .route("/v1/config/plan", get(config::plan_file).post(config::plan))
+        .route("/v1/config/apply", post(config::apply))
+        .route("/v1/config/confirm", post(config::confirm))
+        .route("/v1/config/rollback", post(config::roll_back))
         .route("/v1/shutdown", post(routes::shutdown))
         .route("/metrics", get(routes::metrics))
         .fallback(no_such_endpoint)

@@ -7,6 +7,8 @@
 mod access;
 mod app;
 mod audit;
+mod config_guard;
+mod config_state;
 mod daemon;
 mod describe;
 mod dispatch;
@@ -15,6 +17,7 @@ mod endpoint;
 mod extra_keys;
 mod failure;
 mod forward;
+mod guard_cell;
 mod http;
 mod invites;
 mod meters;
@@ -36,10 +39,13 @@ mod supervisor;
 mod watch;
 mod why;
 
+pub use config_state::last_good;
 pub use daemon::{Daemon, DaemonOptions, Mode};
 pub use describe::{describe_entry, describe_services, read_auth_request};
 pub use doctor::{Check, DoctorOptions, Report, State, doctor};
-pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
+pub use failure::{
+    at_rest_failure, config_failure, edit_failure, identity_failure, keys_failure, refused_failure,
+};
 pub use metrics::METRICS;
 pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;

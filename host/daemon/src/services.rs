@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use peerup_config::{EditError, NodeConfig};
+use peerup_config::{EditError, Effects, NodeConfig};
 use peerup_model::{ErrorCode, Failure, INVITE_PROTOCOL, PluginName, ServiceName, service_protocol};
 use peerup_net::{Audience, MAX_PROTOCOLS, ProtocolTable, RegisterError};
 /// Services by protocol id, and what peers are told that this node speaks.
@@ -21,7 +21,7 @@ struct Routes {
 }
 
 /// Where the streams of a service go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) service: ServiceName,
     pub(crate) local_address: String,
@@ -101,8 +101,9 @@ impl ServiceTable {
         let _ = self.set_plugin(plugin, &[]);
     }
 
-    /// Puts the services of a config in force. Streams that are open stay open.
-    pub(crate) fn set(&self, config: &NodeConfig) -> Result<(), Failure> {
+    /// Puts the services of a config in force, and returns which that begins, ends and sends elsewhere. Streams that
+    /// are open stay open.
+    pub(crate) fn set(&self, config: &NodeConfig) -> Result<Effects, Failure> {
         let enabled = config.services.iter().filter(|(_, entry)| entry.enabled);
         let services: BTreeMap<String, Route> = enabled
             .map(|(name, entry)| {
@@ -124,7 +125,7 @@ impl ServiceTable {
         {
             self.protocols.unregister(gone);
         }
-        let mut outcome = Ok(());
+        let mut outcome = Ok(changed(&before.services, &services));
         for (_, route) in services
             .iter()
             .filter(|(protocol, _)| !before.services.contains_key(*protocol))
@@ -162,6 +163,23 @@ impl ServiceTable {
     pub(crate) fn plugin_of(&self, protocol: &str) -> Option<PluginName> {
         self.plugins.load().get(protocol).cloned()
     }
+}
+
+fn changed(before: &BTreeMap<String, Route>, after: &BTreeMap<String, Route>) -> Effects {
+    let mut effects = Effects::default();
+    for (protocol, route) in after {
+        let name = route.service.to_string();
+        match before.get(protocol) {
+            None => effects.services_started.insert(name),
+            Some(known) if known != route => effects.services_redirected.insert(name),
+            Some(_) => false,
+        };
+    }
+    let gone = before
+        .iter()
+        .filter(|(protocol, _)| !after.contains_key(*protocol));
+    effects.services_stopped = gone.map(|(_, route)| route.service.to_string()).collect();
+    effects
 }
 
 fn register_failure(error: &RegisterError) -> Failure {

@@ -19,7 +19,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use peerup_api::PluginInfo;
-use peerup_config::NodeConfig;
+use peerup_config::{Effects, NodeConfig};
 use peerup_engine::{PluginError, Splices};
 use peerup_lifecycle::{Manner, Policy, Stage};
 use peerup_model::{ErrorCode, Failure, PluginName};
@@ -123,11 +123,11 @@ impl Supervisor {
     }
 
     /// Puts a config in force: what changed about each plugin, and nothing else. What is disabled gets no stream any
-    /// more when this returns; what is enabled is being loaded.
-    pub(crate) async fn apply(&self, config: Arc<NodeConfig>) {
+    /// more when this returns; what is enabled is being loaded. Returns what that does to which plugin.
+    pub(crate) async fn apply(&self, config: Arc<NodeConfig>) -> Effects {
         let (done, answer) = oneshot::channel();
         self.send(SupervisorCommand::Apply { config, done }).await;
-        let _ = answer.await;
+        answer.await.unwrap_or_default()
     }
 
     /// Tries a plugin again that the config enables and that failed; nothing for one that runs.

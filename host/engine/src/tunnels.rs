@@ -76,7 +76,7 @@ struct Registry {
     bytes_out: AtomicU64,
     changed: Notify,
     tasks: TaskTracker,
-    patience: Patience,
+    patience: Mutex<Patience>,
 }
 
 #[derive(Default)]
@@ -272,7 +272,7 @@ impl Splices {
             bytes_out: AtomicU64::new(0),
             changed: Notify::new(),
             tasks,
-            patience,
+            patience: Mutex::new(patience),
         }))
     }
 
@@ -293,8 +293,14 @@ impl Splices {
         if group.is_some_and(|group| group.0.closed.load(Ordering::SeqCst)) {
             direction.tunnel.reset();
         }
-        let work = splice::run(source, sink, sent, direction, self.0.patience);
+        let patience = *self.0.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = splice::run(source, sink, sent, direction, patience);
         self.0.tasks.spawn_on(work, runtime);
+    }
+
+    /// Sets the time limits of the tunnels that begin from now on.
+    pub fn set_patience(&self, idle: Duration, write: Duration) {
+        *self.0.patience.lock().unwrap_or_else(PoisonError::into_inner) = Patience { idle, write };
     }
 
     /// How many tunnels run now.

@@ -335,6 +335,11 @@ impl Node {
         let _ = self.send(NodeCommand::SetRelays { relays }).await;
     }
 
+    /// Replaces the addresses to announce besides those that are found out.
+    pub async fn set_external(&self, addresses: Vec<Multiaddr>) {
+        let _ = self.send(NodeCommand::SetExternal { addresses }).await;
+    }
+
     /// Explains the path to a peer: its connections, both sides' candidates, what was tried and what comes next.
     pub async fn explain(&self, peer: PeerId) -> Result<PeerReport, OpenError> {
         let (reply, answer) = oneshot::channel();

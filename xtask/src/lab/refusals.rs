@@ -113,7 +113,7 @@ fn removal_ends_tunnels(stage: &mut Stage) -> Result<()> {
     let address = stage.tunnel("echo")?;
     let mut client = Process::spawn_with_input("hold", &mut stage.client("hold", &address)?)?;
     client.wait_for_line("\"open\"", SOON, |line| line == "open")?;
-    stage.home()?.run(&["auth", "remove", LAPTOP])?;
+    stage.home()?.run(&["auth", "remove", LAPTOP, "--yes"])?;
     let removed = Instant::now();
     client.wait_for_line("the end of its tunnel", SOON, |line| line.starts_with("closed"))?;
     let took = removed.elapsed();

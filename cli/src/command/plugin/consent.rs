@@ -53,7 +53,7 @@ pub(super) fn answer(
 }
 
 /// Asks on the terminal. Anything but yes is no; Ctrl-C ends the command as it does everywhere else.
-pub(super) async fn ask(question: &str) -> Result<bool, Failure> {
+pub(in crate::command) async fn ask(question: &str) -> Result<bool, Failure> {
     let failed = |error: io::Error| failed(format!("the terminal cannot be asked: {error}"));
     let line = session::until_interrupted(async {
         let mut err = io::stderr();

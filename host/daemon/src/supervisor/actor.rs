@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peerup_config::NodeConfig;
+use peerup_config::{Effects, NodeConfig};
 use peerup_engine::{Plugin, PluginStats, Splices};
 use peerup_lifecycle::{Command, Event, Generation, LoadFailure, Manner, Policy, Run, ServiceEnd};
 use peerup_model::PluginName;
@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    managed::{Managed, ServiceRun},
+    managed::{Managed, ServiceRun, Taken},
     package::Source,
     routing::{Routing, Slot},
     runtime::{LoadOutcome, Runtime},
@@ -45,7 +45,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) enum SupervisorCommand {
     Apply {
         config: Arc<NodeConfig>,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<Effects>,
     },
     Enable {
         name: PluginName,
@@ -177,8 +177,8 @@ impl SupervisorActor {
         // Who asked may have gone; then nobody wants the answer.
         match command {
             SupervisorCommand::Apply { config, done } => {
-                self.apply(&config);
-                let _ = done.send(());
+                let effects = self.apply(&config);
+                let _ = done.send(effects);
             }
             SupervisorCommand::DisableAll { manner, done } => {
                 self.audit(
@@ -222,9 +222,10 @@ impl SupervisorActor {
         self.plugins.get(name).map(|managed| managed.machine.latest())
     }
 
-    /// Puts what a config says of each plugin in force.
-    fn apply(&mut self, config: &NodeConfig) {
+    /// Puts what a config says of each plugin in force, and returns what that does to which.
+    fn apply(&mut self, config: &NodeConfig) -> Effects {
         let now = now();
+        let mut effects = Effects::default();
         for (name, entry) in &config.plugins {
             match self.plugins.get(name) {
                 None => {
@@ -232,13 +233,23 @@ impl SupervisorActor {
                     let mut managed = Managed::new(entry.clone(), self.parts.policy, seed, now);
                     if entry.enabled {
                         managed.machine.handle_enable(now);
+                        effects.plugins_started.insert(name.to_string());
                     }
                     self.plugins.insert(name.clone(), managed);
                     self.pump(name);
                 }
                 Some(managed) if managed.entry != *entry || managed.is_forgotten => {
-                    self.change(name, |managed| managed.take(entry, now));
+                    let mut taken = Taken::Noted;
+                    self.change(name, |managed| taken = managed.take(entry, now));
                     self.serve_granted(name);
+                    let set = match taken {
+                        Taken::Started => &mut effects.plugins_started,
+                        Taken::Stopped => &mut effects.plugins_stopped,
+                        Taken::Reloaded => &mut effects.plugins_reloaded,
+                        Taken::Changed => &mut effects.plugins_changed,
+                        Taken::Noted => continue,
+                    };
+                    set.insert(name.to_string());
                 }
                 Some(_) => {}
             }
@@ -246,11 +257,15 @@ impl SupervisorActor {
         for name in self.names() {
             if !config.plugins.contains_key(&name) {
                 self.change(&name, |managed| {
+                    if managed.entry.enabled && !managed.is_forgotten {
+                        effects.plugins_stopped.insert(name.to_string());
+                    }
                     managed.is_forgotten = true;
                     managed.machine.handle_disable(Manner::Drain, now);
                 });
             }
         }
+        effects
     }
 
     /// Serves the protocols that the grants of the active generation cover now.

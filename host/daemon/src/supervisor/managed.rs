@@ -52,6 +52,21 @@ pub(super) struct ServiceRun {
     pub(super) ended: CancellationToken,
 }
 
+/// What a plugin does about another config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is loaded.
+    Started,
+    /// It ends.
+    Stopped,
+    /// It is loaded afresh.
+    Reloaded,
+    /// It runs on with other rights or settings.
+    Changed,
+    /// Nothing.
+    Noted,
+}
+
 impl Managed {
     pub(super) fn new(entry: PluginEntry, policy: Policy, seed: u64, now: Instant) -> Self {
         let policy = Policy {
@@ -70,8 +85,8 @@ impl Managed {
         }
     }
 
-    /// Takes what the config says of it now.
-    pub(super) fn take(&mut self, entry: &PluginEntry, now: Instant) {
+    /// Takes what the config says of it now, and says what it does about it.
+    pub(super) fn take(&mut self, entry: &PluginEntry, now: Instant) -> Taken {
         let before = std::mem::replace(&mut self.entry, entry.clone());
         let was_forgotten = std::mem::take(&mut self.is_forgotten);
         self.machine.set_drain(entry.limits.drain);
@@ -83,8 +98,14 @@ impl Managed {
         }
         let was_enabled = before.enabled && !was_forgotten;
         match (was_enabled, entry.enabled) {
-            (_, false) => self.machine.handle_disable(Manner::Drain, now),
-            (false, true) => self.machine.handle_enable(now),
+            (was_enabled, false) => {
+                self.machine.handle_disable(Manner::Drain, now);
+                if was_enabled { Taken::Stopped } else { Taken::Noted }
+            }
+            (false, true) => {
+                self.machine.handle_enable(now);
+                Taken::Started
+            }
             (true, true) => {
                 let missing = match before.grants != entry.grants {
                     true => self.missing_grant(),
@@ -92,16 +113,25 @@ impl Managed {
                 };
                 if let Some(missing) = missing {
                     self.machine.handle_revoked(&missing, now);
+                    Taken::Stopped
                 } else if before.limits != entry.limits
                     || (before.grants != entry.grants && self.machine.failure().is_some())
                 {
                     self.machine.handle_reload(now);
+                    Taken::Reloaded
                 } else if before.settings != entry.settings {
-                    match self.takes(&entry.settings) {
-                        true => self.machine.handle_settings_changed(now),
+                    if self.takes(&entry.settings) {
+                        self.machine.handle_settings_changed(now);
+                        Taken::Changed
+                    } else {
                         // The load says what is wrong with them, and the one that runs goes on with its own.
-                        false => self.machine.handle_reload(now),
+                        self.machine.handle_reload(now);
+                        Taken::Reloaded
                     }
+                } else if before.grants != entry.grants {
+                    Taken::Changed
+                } else {
+                    Taken::Noted
                 }
             }
         }

@@ -459,6 +459,7 @@ impl NodeActor {
                 }
                 self.note_relays();
             }
+            NodeCommand::SetExternal { addresses } => self.set_external(addresses),
             NodeCommand::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot());
             }
@@ -472,6 +473,16 @@ impl NodeActor {
             #[expect(clippy::disallowed_methods, reason = "standing still is the point of it")]
             NodeCommand::Stall { time } => std::thread::sleep(time),
             NodeCommand::Shutdown { reply } => drop(reply),
+        }
+    }
+
+    fn set_external(&mut self, addresses: Vec<Multiaddr>) {
+        let before = std::mem::replace(&mut self.external, addresses);
+        for gone in before.iter().filter(|address| !self.external.contains(address)) {
+            self.swarm.remove_external_address(gone);
+        }
+        for new in self.external.iter().filter(|address| !before.contains(address)) {
+            self.swarm.add_external_address(new.clone());
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) enum NodeCommand {
     AddAddress { peer: PeerId, address: Multiaddr },
     /// Replace the relays.
     SetRelays { relays: Vec<RelayAddress> },
+    /// Replace the addresses to announce besides those that are found out.
+    SetExternal { addresses: Vec<Multiaddr> },
     /// Describe the node.
     Snapshot { reply: oneshot::Sender<NodeSnapshot> },
     /// Say that the task is alive, and what it listens on.
