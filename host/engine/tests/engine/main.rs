@@ -13,6 +13,7 @@ mod bundled;
 mod cache;
 mod commands;
 mod contract;
+mod denials;
 mod directories;
 mod events;
 mod grants;
