@@ -15,6 +15,7 @@ mod doctor;
 mod ending;
 mod files;
 mod json;
+mod killed;
 mod names;
 mod pairing;
 mod paths;
