@@ -17,6 +17,7 @@ mod denials;
 mod directories;
 mod events;
 mod grants;
+mod hostile;
 mod limits;
 mod peers;
 mod services;

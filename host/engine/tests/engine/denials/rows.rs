@@ -209,97 +209,80 @@ fn sockets() -> Vec<Row> {
 fn classes() -> Vec<Row> {
     use Expected::{Denied, ReachesTheSystem};
     macro_rules! class {
-        ($rows:ident, $capability:literal, $class:literal, $address:literal) => {
-            $rows.push(
-                row($class, "tcp.connect", concat!($capability, ".example:9")).elsewhere(
+        ($host:literal, $class:literal, $address:literal) => {
+            [
+                row($class, "tcp.connect", concat!($host, ".example:9")).elsewhere(
                     Denied,
-                    concat!(
-                        r#"{"tcp": {"connect": [""#,
-                        $capability,
-                        r#".example:9"]}}"#
-                    ),
+                    concat!(r#"{"tcp": {"connect": [""#, $host, r#".example:9"]}}"#),
                 ),
-            );
-            $rows.push(
-                row($class, "tcp.listen", concat!($capability, ".example:0"))
+                row($class, "tcp.listen", concat!($host, ".example:0"))
                     .elsewhere(
                         Denied,
-                        concat!(r#"{"tcp": {"listen": [""#, $capability, r#".example:*"]}}"#),
+                        concat!(r#"{"tcp": {"listen": [""#, $host, r#".example:*"]}}"#),
                     )
                     .granted(
                         ReachesTheSystem,
                         concat!(
                             r#"{"tcp": {"listen": [""#,
-                            $capability,
+                            $host,
                             r#".example:*", ""#,
                             $address,
                             r#":*"]}}"#
                         ),
                     ),
-            );
-            $rows.push(
-                row($class, "udp.bind", concat!($capability, ".example:0"))
+                row($class, "udp.bind", concat!($host, ".example:0"))
                     .elsewhere(
                         Denied,
-                        concat!(r#"{"udp": {"bind": [""#, $capability, r#".example:*"]}}"#),
+                        concat!(r#"{"udp": {"bind": [""#, $host, r#".example:*"]}}"#),
                     )
                     .granted(
                         ReachesTheSystem,
                         concat!(
                             r#"{"udp": {"bind": [""#,
-                            $capability,
+                            $host,
                             r#".example:*", ""#,
                             $address,
                             r#":*"]}}"#
                         ),
                     )
                     .since_0_1_1(),
-            );
-            $rows.push(
-                row($class, "udp.connect", concat!($capability, ".example:9"))
+                row($class, "udp.connect", concat!($host, ".example:9"))
                     .elsewhere(
                         Denied,
-                        concat!(
-                            r#"{"udp": {"connect": [""#,
-                            $capability,
-                            r#".example:9"]}}"#
-                        ),
+                        concat!(r#"{"udp": {"connect": [""#, $host, r#".example:9"]}}"#),
                     )
                     .granted(
                         ReachesTheSystem,
                         concat!(
                             r#"{"udp": {"connect": [""#,
-                            $capability,
+                            $host,
                             r#".example:9", ""#,
                             $address,
                             r#":9"]}}"#
                         ),
                     )
                     .since_0_1_1(),
-            );
+            ]
         };
     }
-    let mut rows = Vec::new();
-    class!(rows, "loopback", "a name that leads to loopback", "127.0.0.1");
-    class!(rows, "link-local", "a name that leads to the link", "169.254.7.7");
-    class!(
-        rows,
-        "metadata",
-        "a name that leads to a cloud's metadata",
-        "169.254.169.254"
-    );
-    class!(
-        rows,
-        "unspecified",
-        "a name that leads to no address in particular",
-        "0.0.0.0"
-    );
-    class!(
-        rows,
-        "multicast",
-        "a name that leads to many machines",
-        "224.0.0.1"
-    );
+    let mut rows: Vec<Row> = [
+        class!("loopback", "a name that leads to loopback", "127.0.0.1"),
+        class!("link-local", "a name that leads to the link", "169.254.7.7"),
+        class!(
+            "metadata",
+            "a name that leads to a cloud's metadata",
+            "169.254.169.254"
+        ),
+        class!(
+            "unspecified",
+            "a name that leads to no address in particular",
+            "0.0.0.0"
+        ),
+        class!("multicast", "a name that leads to many machines", "224.0.0.1"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     // The other ones would send packets to machines that are not this one.
     for row in &mut rows {
         if row.call == "tcp.connect" && row.on.starts_with("loopback.") {
