@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::disk::Disk;
-
 /// How long an edit waits for another one, which takes a fraction of a second as a rule.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks again.
@@ -42,8 +40,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Waits for the lock. Fails with `TimedOut` where another process held it all the time.
-    pub(crate) fn take(disk: &Disk, path: &Path) -> io::Result<Self> {
-        let file = disk.open_lock(path)?;
+    pub(crate) fn take(file: File) -> io::Result<Self> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             match file.try_lock() {

@@ -167,7 +167,10 @@ impl PluginFolder {
         change: impl FnOnce(&mut LockFile, &Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let edit_lock = self.config_folder.join(EDIT_LOCK_NAME);
-        let _lock = Lock::take(&self.disk, &edit_lock).map_err(|source| failed("lock", edit_lock, source))?;
+        let opened = self.disk.open_lock(&edit_lock);
+        let _lock = opened
+            .and_then(Lock::take)
+            .map_err(|source| failed("lock", edit_lock, source))?;
         let before = self.read()?;
         let mut lock = before.clone();
         let value = change(&mut lock, self)?;

@@ -61,7 +61,7 @@ fn state(folder: &PluginFolder) -> Vec<(String, Option<String>)> {
                  ..
              }| {
                 folder.load(name, current).unwrap();
-                for previous in previous {
+                if let Some(previous) = previous {
                     folder.load(name, previous).unwrap();
                 }
                 let version = |package: &LockedPackage| format!("{name} {}", package.version);
