@@ -19,7 +19,12 @@ const PLUGINS: &[(&str, &str)] = &[
     ("names-dns", "names-dns"),
 ];
 /// The same for the feature `test-guests`.
-const TEST_GUESTS: &[(&str, &str)] = &[("hostile", "test-guests/hostile"), ("sync", "test-guests/sync")];
+const TEST_GUESTS: &[(&str, &str)] = &[
+    ("hostile", "test-guests/hostile"),
+    ("sync", "test-guests/sync"),
+    ("probe", "test-guests/probe"),
+    ("probe-0-1-0", "test-guests/probe-0-1-0"),
+];
 /// What the plugins are made of besides their own folders, from the root of the repository. Single paths,
 /// because a build folder that somebody has among them is no reason to run again.
 const SOURCES: &[&str] = &[

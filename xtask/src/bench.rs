@@ -1,11 +1,19 @@
-//! `cargo xtask bench`: one encrypted tunnel on loopback, beside a plain copy loop and, where it is
-//! installed, rathole, all in one run: absolute figures say little about another machine, ratios do.
+//! `cargo xtask bench`: what things cost, each beside a baseline of the same run: absolute figures say little about
+//! another machine, ratios do.
+//!
+//! Three parts: one encrypted tunnel on loopback beside a plain copy loop and, where it is installed, rathole; the
+//! engine by itself; a daemon that nobody uses.
 
 mod contestant;
+mod daemon;
+mod engine;
 mod load;
 mod table;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,7 +22,7 @@ use crate::{
     document, tools, workspace,
 };
 use contestant::{Contestant, Targets};
-use load::{EchoServer, Figures, IperfServer};
+use load::{EchoServer, IperfServer};
 
 pub(crate) use contestant::copy_loop;
 
@@ -24,6 +32,8 @@ const DOCUMENT: &str = "docs/PERFORMANCE.md";
 /// The arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct BenchArguments {
+    /// What to measure; everything without a word
+    part: Vec<Part>,
     /// Writes the figures into docs/PERFORMANCE.md
     #[arg(long)]
     write: bool,
@@ -38,19 +48,57 @@ pub(crate) struct BenchArguments {
     binaries: Option<PathBuf>,
 }
 
-/// Measures everybody and prints the table.
+/// A part of the bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// One encrypted tunnel on loopback
+    Tunnel,
+    /// Instances, splices, tunnels at rest, and a plugin beside hostile ones
+    Engine,
+    /// A daemon that nobody uses: its start, its memory, its CPU time
+    Daemon,
+}
+
+impl Part {
+    /// The part of the document that it writes.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Tunnel => "bench",
+            Self::Engine => "bench-engine",
+            Self::Daemon => "bench-daemon",
+        }
+    }
+}
+
+/// Measures the parts that were asked for and prints their tables.
 ///
 /// # Errors
-/// Where iperf3 is missing, a build fails, or a tunnel does not come up.
+/// Where iperf3 is missing for the tunnel, a build fails, or something does not come up.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
-    ensure!(tools::has("iperf3"), "the bench needs iperf3");
     let profile = if arguments.dev {
         Profile::Dev
     } else {
         Profile::Release
     };
-    let binaries = Binaries::obtain(profile, arguments.binaries.as_deref())?;
-    let folder = tempfile::Builder::new().prefix("peerup-bench-").tempdir()?;
+    for part in [Part::Tunnel, Part::Engine, Part::Daemon] {
+        if !arguments.part.is_empty() && !arguments.part.contains(&part) {
+            continue;
+        }
+        let binaries = || Binaries::obtain(profile, arguments.binaries.as_deref());
+        let folder = tempfile::Builder::new().prefix("peerup-bench-").tempdir()?;
+        let text = match part {
+            Part::Tunnel => tunnel(&binaries()?, folder.path(), arguments)?,
+            Part::Engine => engine::measure(arguments.dev)?,
+            Part::Daemon => daemon::measure(&binaries()?, folder.path(), arguments.dev)?,
+        };
+        report(part, &text, arguments)?;
+    }
+    Ok(())
+}
+
+/// Measures everybody that carries bytes and returns the tables.
+fn tunnel(binaries: &Binaries, folder: &Path, arguments: &BenchArguments) -> Result<String> {
+    ensure!(tools::has("iperf3"), "the bench of the tunnel needs iperf3");
     let iperf = IperfServer::start()?;
     let echo = EchoServer::start()?;
     let targets = Targets {
@@ -77,27 +125,26 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<()> {
     measure(Ok(Contestant::nothing_between(targets)), "loopback")?;
     measure(Contestant::copy_loop(targets), "the copy loop")?;
     measure(
-        Contestant::peerup(&binaries, &folder.path().join("peerup"), targets),
+        Contestant::peerup(binaries, &folder.join("peerup"), targets),
         "peerup",
     )?;
     if tools::has("rathole") {
         for noise in [false, true] {
-            let folder = folder.path().join(if noise { "noise" } else { "plain" });
+            let folder = folder.join(if noise { "noise" } else { "plain" });
             measure(Contestant::rathole(&folder, targets, noise), "rathole")?;
         }
     } else {
         println!("rathole is not on PATH and was left out");
     }
-    report(&results, arguments)
+    table::markdown(&results, arguments.dev)
 }
 
-fn report(results: &[Figures], arguments: &BenchArguments) -> Result<()> {
-    let text = table::markdown(results, arguments.dev)?;
+fn report(part: Part, text: &str, arguments: &BenchArguments) -> Result<()> {
     println!("\n{text}");
     if !arguments.write {
         return Ok(());
     }
-    document::write_between(&workspace::root().join(DOCUMENT), "bench", &text)?;
+    document::write_between(&workspace::root().join(DOCUMENT), part.mark(), text)?;
     println!("written to {DOCUMENT}");
     Ok(())
 }

@@ -40,7 +40,7 @@ enum Chore {
     Lab(lab::LabArguments),
     /// Disturbs a pair of nodes on a seed for a long time, and looks for what is lost or left over (needs root)
     Soak(lab::SoakArguments),
-    /// Measures one encrypted tunnel on loopback, beside a plain copy loop
+    /// Measures a tunnel, the engine and an idle daemon, each beside a baseline
     Bench(bench::BenchArguments),
     /// Checks the edges between crates, cycles between modules, file headers; lists long files and functions
     Tidy,

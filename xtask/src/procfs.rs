@@ -36,6 +36,14 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(status_number(pid, "VmRSS:")? * 1024)
 }
 
+/// Returns the memory of a process in bytes, with its part of what it shares with others.
+///
+/// # Errors
+/// Where it has ended or belongs to somebody else.
+pub(crate) fn proportional_bytes(pid: u32) -> Result<u64> {
+    Ok(number_in(&format!("/proc/{pid}/smaps_rollup"), "Pss:")? * 1024)
+}
+
 /// Returns the number of threads of a process.
 ///
 /// # Errors
@@ -56,8 +64,12 @@ pub(crate) fn descriptors(pid: u32) -> Result<u64> {
 
 /// Returns the first number behind a label in `/proc/PID/status`.
 fn status_number(pid: u32, label: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))
-        .with_context(|| format!("process {pid} has ended"))?;
+    number_in(&format!("/proc/{pid}/status"), label)
+}
+
+/// Returns the first number behind a label at the beginning of a line.
+fn number_in(path: &str, label: &str) -> Result<u64> {
+    let status = fs::read_to_string(path).with_context(|| format!("the process of {path} has ended"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(label));
     let number = line.and_then(|line| line.split_whitespace().next());
     Ok(number.with_context(|| format!("no {label}"))?.parse()?)
@@ -93,6 +105,7 @@ mod tests {
     fn this_process_has_memory_and_has_used_time() {
         let own = std::process::id();
         assert!(resident_bytes(own).unwrap() > 100_000);
+        assert!(proportional_bytes(own).unwrap() > 100_000);
         assert!(cpu_seconds(&[own]).unwrap() >= 0.0);
         assert!(threads(own).unwrap() >= 1 && descriptors(own).unwrap() >= 3);
     }

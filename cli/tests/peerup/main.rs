@@ -19,6 +19,7 @@ mod ending;
 mod files;
 mod json;
 mod metrics;
+mod killed;
 mod names;
 mod pairing;
 mod paths;

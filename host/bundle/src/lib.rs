@@ -38,4 +38,6 @@ pub const BUNDLED: &[Bundled] = &[
 pub const TEST_GUESTS: &[Bundled] = &[
     bundled!("hostile", "test-guests/hostile"),
     bundled!("sync", "test-guests/sync"),
+    bundled!("probe", "test-guests/probe"),
+    bundled!("probe-0-1-0", "test-guests/probe-0-1-0"),
 ];

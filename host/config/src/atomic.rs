@@ -18,6 +18,12 @@ const LOCK_FILE: &str = ".config.lock";
 /// How long to wait for another writer; an edit takes milliseconds.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
+/// What the names of half-written files begin with.
+const TEMPORARY: &str = ".config.";
+/// The same for a config that is not there yet: it is written without the lock, so that no edit may take it away.
+const TEMPORARY_NEW: &str = ".new-config.";
+/// What the names of both end with.
+const TEMPORARY_END: &str = ".tmp";
 
 /// Holds off other writers of a config until it is dropped.
 #[derive(Debug)]
@@ -77,7 +83,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 /// Puts text in the place of a file: readable by its owner only, on disk before the name points to it. The
-/// old file's owner is kept.
+/// old file's owner is kept. The caller holds the lock.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), EditError> {
     let failed = |source| EditError::Io {
         doing: "write",
@@ -85,7 +91,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), EditError> {
         source,
     };
     let old = fs::metadata(path).map_err(failed)?;
-    let file = prepare(path, text).map_err(failed)?;
+    sweep(folder_of(path));
+    let file = prepare(path, TEMPORARY, text).map_err(failed)?;
     keep_owner(file.as_file(), &old);
     file.persist(path).map_err(|error| failed(error.error))?;
     sync_folder(path).map_err(failed)
@@ -106,17 +113,29 @@ pub fn create_config(path: &Path, text: &str) -> Result<(), EditError> {
             source,
         },
     };
-    let file = prepare(path, text).map_err(failed)?;
+    let file = prepare(path, TEMPORARY_NEW, text).map_err(failed)?;
     file.persist_noclobber(path)
         .map_err(|error| failed(error.error))?;
     sync_folder(path).map_err(failed)
 }
 
-fn prepare(path: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+/// Takes away what an edit that was killed left half-written. What stays is tried again at the next edit.
+fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(TEMPORARY) && name.ends_with(TEMPORARY_END) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn prepare(path: &Path, prefix: &str, text: &str) -> io::Result<tempfile::NamedTempFile> {
     // Made with mode 0600 and a random name, and removed when dropped.
     let mut file = tempfile::Builder::new()
-        .prefix(".config.")
-        .suffix(".tmp")
+        .prefix(prefix)
+        .suffix(TEMPORARY_END)
         .tempfile_in(folder_of(path))?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;

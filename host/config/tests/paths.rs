@@ -54,6 +54,7 @@ fn the_switches_of_discovery_are_read() {
     the config file /p.yaml is not valid
       line 1, column 11: network.upnpp: there is no such key; did you mean `upnp`?
       line 3, column 3: discovery.mdsn: there is no such key; did you mean `mdns`?
+      line 4, column 8: discovery.dht: "maybe" is neither true nor false
     "#);
     insta::assert_snapshot!(error("discovery: {dht: maybe}\n"), @r#"
     the config file /p.yaml is not valid

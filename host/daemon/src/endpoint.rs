@@ -24,6 +24,10 @@ const SOCKET_UNIT: &str = "let the socket unit have one ListenStream= with the p
 const COOKIE_BYTES: usize = 32;
 /// Held while a daemon lives, so that two that start at once cannot both take a stale socket over.
 const LOCK_FILE: &str = ".daemon-lock";
+/// What a daemon writes before it moves it to its place begins with one of these. Another daemon would hold the lock.
+const TEMPORARY: [&str; 3] = [SOCKET_TEMPORARY, COOKIE_TEMPORARY, ".peers."];
+const SOCKET_TEMPORARY: &str = ".daemon-socket-";
+const COOKIE_TEMPORARY: &str = ".daemon-cookie-";
 
 /// The file of a socket, known again by its inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +81,7 @@ impl Endpoint {
         if peerup_api::connect_socket(&socket).await.is_ok() {
             return Err(second_daemon(&socket));
         }
+        sweep(folder);
         match std::fs::symlink_metadata(&socket) {
             Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
                 return Err(Failure::new(
@@ -235,11 +240,24 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
         .with_hint("check the folder's owner, its rights and the free space: the daemon keeps its socket and cookie there")
 }
 
+/// Takes away what a daemon that was killed left behind on the way to its place.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if TEMPORARY.iter().any(|prefix| name.starts_with(prefix)) {
+            let path = entry.path();
+            // The socket is made in a folder, the others are files.
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+        }
+    }
+}
+
 /// Binds in a folder that is ours alone and moves the socket to its place with mode 0600: the folder's other
 /// users never find it open. The umask is left alone, since it is that of every thread of the process.
 fn bind(socket: &Path) -> io::Result<UnixListener> {
     let private = tempfile::Builder::new()
-        .prefix(".daemon-socket-")
+        .prefix(SOCKET_TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(socket.parent().unwrap_or(Path::new(".")))?;
     let made = private.path().join("socket");
@@ -265,7 +283,7 @@ fn new_cookie() -> Result<String, Failure> {
 fn write_cookie(path: &Path, cookie: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".daemon-cookie-")
+        .prefix(COOKIE_TEMPORARY)
         .permissions(std::fs::Permissions::from_mode(0o600))
         .tempfile_in(folder)?;
     file.write_all(cookie.as_bytes())?;

@@ -13,7 +13,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::file;
+use crate::{disk::Disk, file};
 
 /// Put before the file when it is hashed, so that no signature for anything else can pass for this one.
 const DOMAIN: &[u8] = b"peerup plugin package signature 1\0";
@@ -193,7 +193,7 @@ impl AuthorKey {
         bytes.extend_from_slice(&KEY_FILE_HEADER);
         bytes.extend_from_slice(&seed[..]);
         bytes.extend_from_slice(&key.id().0);
-        file::write_new(path, &bytes).map_err(failed)?;
+        Disk::default().write_new(path, &bytes).map_err(failed)?;
         Ok(key)
     }
 

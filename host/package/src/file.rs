@@ -1,8 +1,8 @@
-//! Reading and writing files: bounded reads, atomic writes, a lock between processes. Blocking.
+//! Files as they are read, locked and owned. What changes them is `disk`. Blocking.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    fs::{self, File, TryLockError},
+    io::{self, Read},
     path::Path,
     time::{Duration, Instant},
 };
@@ -32,39 +32,6 @@ pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file that must not exist yet: whole or not at all, on disk when this returns, mode 0600.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = folder_of(path);
-    filled(folder, bytes)?
-        .persist_noclobber(path)
-        .map_err(|failure| failure.error)?;
-    sync(folder)
-}
-
-/// Puts a file in place of what was there: whole or not at all, on disk when this returns, mode 0600.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = folder_of(path);
-    filled(folder, bytes)?
-        .persist(path)
-        .map_err(|failure| failure.error)?;
-    sync(folder)
-}
-
-fn filled(folder: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-    // Made with mode 0600 under a random name, and removed when dropped.
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .suffix(".tmp")
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    keep_owner(file.as_file(), folder);
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-/// What the names of half-written files begin with.
-pub(crate) const TEMPORARY: &str = ".package.";
-
 /// Held by whoever edits; ends when dropped. The file stays: taking it away would let two hold two locks.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -73,16 +40,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Waits for the lock. Fails with `TimedOut` where another process held it all the time.
-    pub(crate) fn take(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            options.mode(0o600);
-        }
-        let file = options.open(path)?;
-        keep_owner(&file, folder_of(path));
+    pub(crate) fn take(file: File) -> io::Result<Self> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             match file.try_lock() {
@@ -106,18 +64,9 @@ fn wait_a_little() {
     std::thread::sleep(LOCK_RETRY);
 }
 
-/// Makes a folder and those above it, up to `root`, whose owner they get.
-pub(crate) fn make_folders(folder: &Path, root: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    for made in folder.ancestors().take_while(|path| *path != root) {
-        keep_owner(&File::open(made)?, root);
-    }
-    Ok(())
-}
-
 /// Gives what root writes to the owner of the folder: a daemon that runs as its own user must be able to read
 /// it. Anybody else may not give files away, and there is nothing to mend then.
-fn keep_owner(file: &File, folder: &Path) {
+pub(crate) fn keep_owner(file: &File, folder: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt as _, fchown};
@@ -129,14 +78,6 @@ fn keep_owner(file: &File, folder: &Path) {
     }
     #[cfg(not(unix))]
     let _ = (file, folder);
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
 }
 
 pub(crate) fn folder_of(path: &Path) -> &Path {

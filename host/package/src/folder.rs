@@ -12,6 +12,7 @@ use peerup_model::PluginName;
 
 use crate::{
     digest::Digest,
+    disk::{Disk, TEMPORARY},
     file::{self, Lock},
     lock::{LockError, LockFile, LockedPackage, MAX_LOCK_BYTES},
     package::{EXTENSION, MAX_PACKAGE_BYTES, Package, PackageError},
@@ -71,9 +72,10 @@ pub enum FolderError {
 }
 
 /// The installed plugins of one config. Cheap to make; nothing is kept open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PluginFolder {
     config_folder: PathBuf,
+    disk: Disk,
 }
 
 impl PluginFolder {
@@ -81,6 +83,7 @@ impl PluginFolder {
     pub fn new(config_folder: impl Into<PathBuf>) -> Self {
         Self {
             config_folder: config_folder.into(),
+            disk: Disk::default(),
         }
     }
 
@@ -164,13 +167,17 @@ impl PluginFolder {
         change: impl FnOnce(&mut LockFile, &Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let edit_lock = self.config_folder.join(EDIT_LOCK_NAME);
-        let _lock = Lock::take(&edit_lock).map_err(|source| failed("lock", edit_lock, source))?;
+        let opened = self.disk.open_lock(&edit_lock);
+        let _lock = opened
+            .and_then(Lock::take)
+            .map_err(|source| failed("lock", edit_lock, source))?;
         let before = self.read()?;
         let mut lock = before.clone();
         let value = change(&mut lock, self)?;
         if lock != before {
             let path = self.lock_path();
-            file::replace(&path, lock.to_text().as_bytes())
+            self.disk
+                .replace(&path, lock.to_text().as_bytes())
                 .map_err(|source| failed("write", path, source))?;
         }
         self.collect_garbage(&lock);
@@ -184,38 +191,53 @@ impl PluginFolder {
     /// `Io`.
     pub fn put(&self, package: &Package) -> Result<(), FolderError> {
         let store = self.store();
-        file::make_folders(&store, &self.config_folder).map_err(|source| failed("make", store, source))?;
+        self.disk
+            .make_folders(&store, &self.config_folder)
+            .map_err(|source| failed("make", store, source))?;
         let path = self.package_path(&package.digest());
         let same =
             file::read_bounded(&path, MAX_PACKAGE_BYTES as u64).is_ok_and(|old| old == package.bytes());
         if same {
             return Ok(());
         }
-        file::replace(&path, package.bytes()).map_err(|source| failed("write", path, source))
+        self.disk
+            .replace(&path, package.bytes())
+            .map_err(|source| failed("write", path, source))
     }
 
-    /// Removes what the lock file does not name. What cannot be removed is tried again at the next edit.
+    /// Removes what the lock file does not name, and what an edit that was killed left half-written. What cannot be
+    /// removed is tried again at the next edit.
     fn collect_garbage(&self, lock: &LockFile) {
         let kept: Vec<PathBuf> = lock.digests().map(|digest| self.package_path(&digest)).collect();
-        let Ok(entries) = fs::read_dir(self.store()) else {
-            return;
-        };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if is_ours(&path) && !kept.contains(&path) {
-                let _ = fs::remove_file(path);
-            }
+        let stale = |path: &PathBuf| is_temporary(path) || (is_package(path) && !kept.contains(path));
+        let in_store = entries(&self.store()).filter(stale);
+        let beside_lock = entries(&self.config_folder).filter(|path| is_temporary(path));
+        for path in in_store.chain(beside_lock) {
+            let _ = self.disk.remove(&path);
         }
     }
 }
 
-/// Whether the name is that of a package or of a half-written file: nothing else is touched.
-fn is_ours(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.flatten().map(|entry| entry.path())
+}
+
+/// Whether the name is that of a package: nothing else of the store is touched.
+fn is_package(path: &Path) -> bool {
     let hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    name.starts_with(file::TEMPORARY) || name.strip_suffix(".peerup").is_some_and(hex)
+    name_of(path).strip_suffix(".peerup").is_some_and(hex)
+}
+
+/// Whether the name is that of a file that was being written. Whoever holds the lock is the only writer.
+fn is_temporary(path: &Path) -> bool {
+    name_of(path).starts_with(TEMPORARY) && name_of(path).ends_with(".tmp")
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
 }
 
 /// Reads a package from any file.
@@ -259,5 +281,7 @@ fn failed(doing: &'static str, path: PathBuf, source: io::Error) -> FolderError 
     FolderError::Io { doing, path, source }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 mod author;
 mod capability;
 mod digest;
+mod disk;
 mod file;
 mod folder;
 #[doc(hidden)]

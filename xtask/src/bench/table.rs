@@ -10,6 +10,15 @@ use crate::procfs;
 /// The row that the others are compared with.
 const BASELINE: usize = 1;
 
+/// Says which build was measured.
+pub(super) fn build(dev: bool) -> &'static str {
+    if dev {
+        "DEVELOPMENT build, no figures to keep"
+    } else {
+        "release build"
+    }
+}
+
 /// Returns both tables with what they were measured on.
 ///
 /// # Errors
@@ -17,12 +26,13 @@ const BASELINE: usize = 1;
 pub(super) fn markdown(results: &[Figures], dev: bool) -> Result<String> {
     let baseline = results.get(BASELINE).context("no baseline")?;
     let mut out = String::new();
-    let build = if dev {
-        "DEVELOPMENT build, no figures to keep"
-    } else {
-        "release build"
-    };
-    writeln!(out, "{}; {build}; {}.\n", procfs::machine(), procfs::today()?)?;
+    writeln!(
+        out,
+        "{}; {}; {}.\n",
+        procfs::machine(),
+        build(dev),
+        procfs::today()?
+    )?;
     writeln!(
         out,
         "| | up MB/s | down MB/s | ratio to the copy loop | CPU s/GB | 64 B round trip µs, median | p99 \

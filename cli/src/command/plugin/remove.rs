@@ -1,6 +1,9 @@
 //! `plugin remove`: out of the config first, so that nothing names what is gone.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use peerup_config::{ConfigFile, EditError, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PluginName};
@@ -13,7 +16,9 @@ pub(super) async fn run(context: &Context, name: &str, keep_data: bool) -> Resul
     let (path, config) = context.load()?;
     let folder = folder_of(&path);
     let lock = folder.read().map_err(Refusal::from)?;
-    if lock.get(&name).is_none() {
+    // A removal that was cut short, or that kept the data, leaves data of a plugin that is not installed.
+    let only_data = !keep_data && !peerup_daemon::is_bundled(&name) && data_of(&path, &name).exists();
+    if lock.get(&name).is_none() && !only_data {
         return Err(not_installed(&name));
     }
     check_unused(&config, &name)?;
@@ -58,9 +63,12 @@ fn check_unused(config: &NodeConfig, name: &PluginName) -> Result<(), Failure> {
     )))
 }
 
+fn data_of(config: &Path, name: &PluginName) -> PathBuf {
+    peerup_daemon::store_path(config.parent().unwrap_or(Path::new(".")), name)
+}
+
 fn remove_data(config: &Path, name: &PluginName) -> Result<(), Failure> {
-    let folder = config.parent().unwrap_or(Path::new("."));
-    let data = peerup_daemon::store_path(folder, name);
+    let data = data_of(config, name);
     match fs::remove_file(&data) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(format!(
             "{name} is removed, but not what it has stored in {}: {error}",

@@ -47,7 +47,9 @@ fn matches_the_vectors() {
         assert_eq!(Package::read(bytes("signed")).unwrap().author(), Some(key.id()));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        crate::file::write_new(&path, &bytes("key_file")).unwrap();
+        crate::disk::Disk::default()
+            .write_new(&path, &bytes("key_file"))
+            .unwrap();
         assert_eq!(AuthorKey::load(&path).unwrap().id(), key.id());
         seen += 1;
     }

@@ -5,6 +5,9 @@
 //! `behaviour`, or else the name of the service. The plugin's settings say the rest.
 
 mod attack;
+mod clock;
+mod garbage;
+mod hoard;
 mod local;
 
 use std::{future::pending, time::Duration};
@@ -64,6 +67,7 @@ impl Resolver for Hostile {
             "known" => found(details.peer, None),
             "for-ever" => found(details.peer, Some(Duration::from_secs(u64::from(u32::MAX)))),
             "garbage" => found("x".repeat(10_000), None),
+            "garbage-huge" => found("x".repeat(5 << 20), None),
             "hold" => pending().await,
             "trap" => attack::trap(),
             "error" => Err(Error::unreachable("no answer")),
@@ -114,6 +118,7 @@ impl Inbound for Hostile {
                 drop(connection);
                 Ok(())
             }
+            "half-open" => hoard::half_open(connection).await,
             other => anywhere(other, &details).await,
         }
     }
@@ -167,6 +172,16 @@ async fn anywhere(behaviour: &str, details: &Details) -> Result<(), Error> {
         }
         "flood-peers" => attack::flood_the_peers().await,
         "error" => Err(Error::refused("asked to fail")),
+        "streams" => hoard::streams(details).await,
+        "half-open-streams" => hoard::half_open_streams(details).await,
+        other if other.starts_with("clock-") => clock::behave(other).await,
+        other
+            if ["garbage-", "huge-", "no-text-"]
+                .iter()
+                .any(|head| other.starts_with(head)) =>
+        {
+            garbage::behave(other).await
+        }
         other => local::behave(other, details).await,
     }
 }

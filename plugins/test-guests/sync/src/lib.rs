@@ -15,6 +15,8 @@ impl Answer for Sync {
                 std::hint::black_box(());
             },
             b"large" => Ok(vec![7; 3 << 20]),
+            b"huge" => Ok(vec![7; 5 << 20]),
+            b"huge error" => Err(Error::refused("x".repeat(5 << 20))),
             _ => {
                 let service = question.service.unwrap_or_default();
                 let mut answer = format!("{} {} ", question.peer, service).into_bytes();
@@ -38,6 +40,10 @@ impl TaskCommand for Sync {
             ]),
             "garbage" => Ok(vec![fact("hello", "no json")]),
             "many" => Ok(vec![fact("again", "{}"); 1000]),
+            "endless" => Ok(vec![fact(&"x".repeat(1 << 20), "{}"); 10]),
+            "loop" => loop {
+                std::hint::black_box(());
+            },
             "trap" => std::process::abort(),
             other => Err(Error::invalid(format!("no command {other:?}"))),
         }

@@ -1,0 +1,39 @@
+//! Makes one call of the contract at a time, for the matrix of denials. The name of the command is the call, and its
+//! argument `on` says on what.
+
+mod calls;
+mod guest;
+mod newer;
+
+/// What wit-bindgen makes of this version of the contract.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unimplemented,
+    clippy::unwrap_used,
+    reason = "generated code"
+)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../wit/0.1.1",
+        inline: "
+            package peerup:probe@0.1.1;
+            world probe {
+                include peerup:plugin/imports@0.1.1;
+                export peerup:plugin/inbound@0.1.1;
+                export peerup:plugin/command@0.1.1;
+            }
+        ",
+        world: "probe",
+        generate_all,
+    });
+}
+
+use guest::Probe;
+
+bindings::export!(Probe with_types_in bindings);
