@@ -1,5 +1,5 @@
 //! The engine's clock: raises the epoch every [`TICK`] while any instance runs, and sleeps otherwise, so
-//! that an idle daemon does not wake up a hundred times a second.
+//! that an idle daemon does not wake up a thousand times a second.
 
 use std::{
     io,
@@ -13,8 +13,8 @@ use std::{
 
 use wasmtime::EngineWeak;
 
-/// How often a running guest is interrupted.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// How often a running guest is interrupted: for so long a task of another plugin may have to wait for its thread.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// The clock's handle. Dropping the last one ends its thread.
 pub(crate) struct Ticker {
