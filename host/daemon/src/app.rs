@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::AccessControl,
     audit::Audit,
+    events::Events,
     extra_keys::ExtraKeys,
     invites::Invites,
     names,
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) logs: Arc<PluginLogs>,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
+    pub(crate) events: Arc<Events>,
     pub(crate) proxies: Proxies,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
@@ -73,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) logs: Arc<PluginLogs>,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
+    pub(crate) events: Arc<Events>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -93,6 +96,7 @@ impl App {
             logs: parts.logs,
             calls: parts.calls,
             audit: parts.audit,
+            events: parts.events,
             proxies: Proxies::default(),
             invites: Invites::default(),
             started: Instant::now(),
@@ -190,6 +194,7 @@ impl App {
         let _one_at_a_time = self.edit.lock().await;
         let access = self.access.clone();
         let value = blocking(move || edit(&access)).await?;
+        self.events.tell_change("authorized_keys");
         Ok(value)
     }
 
@@ -248,7 +253,9 @@ impl App {
         self.plugins.apply(config.clone()).await;
         self.node.set_relays(relays(&config)).await;
         self.tell_path_wishes().await;
-        self.services.set(&config)
+        self.services.set(&config)?;
+        self.events.tell_change("config");
+        Ok(())
     }
 }
 

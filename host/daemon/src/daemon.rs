@@ -18,6 +18,7 @@ use crate::{
     audit::{AUDIT_FILE, Audit},
     dispatch,
     endpoint::Endpoint,
+    events::{self, Events},
     http,
     network::Network,
     notify,
@@ -98,7 +99,7 @@ impl Daemon {
         app.tasks.spawn(watch_keys(app.clone()));
         let mut endpoint_kept = None;
         if let Some((endpoint, listener)) = endpoint {
-            let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
+            let router = http::router(app.clone(), Some(endpoint.cookie()));
             app.tasks
                 .spawn(http::serve(listener, router, app.shutdown.clone()));
             endpoint_kept = Some(endpoint);
@@ -236,6 +237,8 @@ async fn assemble(
         // A node of one command leaves no file behind.
         Mode::Client | Mode::Reachable => Audit::default(),
     };
+    let events = Arc::new(Events::default());
+    let audit = audit.heard_by(events.clone());
     let (audit_sender, audited) = mpsc::channel(AUDIT_QUEUE);
     let calls = Arc::new(PluginCalls::default());
     let engine = Engine::new(EngineConfig {
@@ -294,10 +297,12 @@ async fn assemble(
         logs,
         calls,
         audit,
+        events,
         shutdown,
         tasks,
     });
     network.connect(&app);
+    events::connect(&app);
     app.tell_path_wishes().await;
     Ok((app, inbound))
 }

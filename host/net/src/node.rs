@@ -37,7 +37,7 @@ use self::{actor::NodeActor, command::NodeCommand};
 use crate::{
     config::{NodeConfig, RelayAddress},
     error::{OpenError, StartError},
-    gate::GateCounters,
+    gate::{GateCounters, GateDecision},
     policy::PolicyHandle,
     protocols::ProtocolTable,
     snapshot::{NodeEvent, NodeSnapshot, NodeStatus, PeerReport},
@@ -70,6 +70,7 @@ struct Inner {
     commands: mpsc::Sender<NodeCommand>,
     streams: StreamsHandle,
     gate: Arc<GateCounters>,
+    decisions: broadcast::Sender<GateDecision>,
     status: watch::Receiver<NodeStatus>,
     events: broadcast::Sender<NodeEvent>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -104,6 +105,7 @@ impl Node {
                 commands,
                 streams: parts.streams,
                 gate: parts.gate,
+                decisions: parts.decisions,
                 status,
                 events,
                 task: Mutex::new(Some(tokio::spawn(actor.run()))),
@@ -369,6 +371,11 @@ impl Node {
     /// Events from now on. A subscriber that lags behind misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
         self.inner.events.subscribe()
+    }
+
+    /// Decisions of the gate from now on. A subscriber that lags behind misses the oldest.
+    pub fn decisions(&self) -> broadcast::Receiver<GateDecision> {
+        self.inner.decisions.subscribe()
     }
 
     /// The live connections and stream counters.

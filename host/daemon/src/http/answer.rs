@@ -1,15 +1,17 @@
 //! How the API answers: the envelope, errors with their status, text where text is asked for, NDJSON.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::FromRequestParts,
+    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use peerup_api::{Answer, ErrorBody};
 use peerup_model::{ErrorCode, Failure};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
@@ -32,6 +34,71 @@ impl IntoResponse for Refusal {
         let status =
             StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(ErrorBody { error: self.0 })).into_response()
+    }
+}
+
+/// How long a client may take to send a request's body.
+pub(super) const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A JSON body whose faults are answered in the API's own form.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        // curl without a header sends a form type; the body is JSON all the same.
+        let (mut parts, body) = request.into_parts();
+        parts
+            .headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = Request::from_parts(parts, body);
+        match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
+            Ok(Ok(Json(value))) => Ok(Self(value)),
+            Ok(Err(rejection)) => Err(body_failure(&rejection).into()),
+            Err(_) => {
+                let message = format!("the request's body did not come within {BODY_TIME:?}");
+                Err(Failure::new(ErrorCode::Invalid, message).into())
+            }
+        }
+    }
+}
+
+fn body_failure(rejection: &JsonRejection) -> Failure {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return Failure::new(ErrorCode::Invalid, "the body is longer than 1 MiB")
+            .with_hint("GET /v1/openapi.json has what each endpoint takes");
+    }
+    Failure::new(ErrorCode::Invalid, rejection.body_text())
+        .with_hint("send JSON as GET /v1/openapi.json has it")
+}
+
+/// Parameters of the path, whose faults are answered in the API's own form.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = axum::extract::Path::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|rejection| Failure::new(ErrorCode::Invalid, rejection.body_text()).into())
+    }
+}
+
+/// Parameters of the query, likewise.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = axum::extract::Query::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Query(value)| Self(value))
+            .map_err(|rejection| Failure::new(ErrorCode::Invalid, rejection.body_text()).into())
     }
 }
 

@@ -49,7 +49,7 @@ use crate::{
     address::{ip_of, path_of},
     config::{DiscoveryConfig, NodeConfig},
     error::{StartError, root_cause},
-    gate::{Gate, GateCounters},
+    gate::{Gate, GateCounters, GateDecision},
     netwatch::{NetEvent, NetWatch},
     policy::PolicyHandle,
     protocols::{Audience, ProtocolTable},
@@ -105,6 +105,7 @@ pub(super) struct NodeParts {
     pub(super) peer_id: PeerId,
     pub(super) streams: StreamsHandle,
     pub(super) gate: Arc<GateCounters>,
+    pub(super) decisions: broadcast::Sender<GateDecision>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
 }
 
@@ -166,7 +167,7 @@ impl NodeActor {
         let (streams, handle, inbound) = Streams::new(policy.clone(), table, config.limits);
         let core = handle.divert(CORE_PROTOCOLS, CORE_QUEUE);
         let gate = Gate::new(policy.clone());
-        let counters = gate.counters();
+        let (counters, decisions) = (gate.counters(), gate.decisions());
         let agent = config.agent;
         let discovery = Discovery::new(config.keypair.clone());
         let ways = ways_to_be_found(config.discovery, &config.listen);
@@ -203,6 +204,7 @@ impl NodeActor {
             peer_id: *swarm.local_peer_id(),
             streams: handle.clone(),
             gate: counters,
+            decisions,
             inbound,
         };
         let mut actor = Self {
