@@ -15,14 +15,15 @@ use tokio::{
     net::UnixListener,
 };
 
-/// Answers one request: with 401 where it does not carry the cookie. Returns the request's head.
-async fn answer(listener: &UnixListener, cookie: &str) -> String {
+/// Answers one request, with 401 where it does not carry the cookie; does something before. Returns the request's head.
+async fn answer(listener: &UnixListener, cookie: &str, before: impl FnOnce()) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
     let head = String::from_utf8(head).unwrap();
+    before();
     let (status, body) = match head.contains(&format!("Bearer {cookie}\r\n")) {
         true => ("200 OK", r#"{"data":{"status":"done"}}"#),
         false => (
@@ -49,11 +50,9 @@ async fn a_cookie_that_was_rotated_is_read_again_once() {
     write(folder.path(), "old");
     let client = Client::new(folder.path());
     let daemon = async {
-        // The client has read the old one; the new one is there when it hears of it.
-        let (stream, _) = listener.accept().await.unwrap();
-        write(folder.path(), "new");
-        refuse(stream).await;
-        answer(&listener, "new").await
+        let first = answer(&listener, "new", || write(folder.path(), "new")).await;
+        assert!(first.contains("Bearer old\r\n"), "{first}");
+        answer(&listener, "new", || {}).await
     };
     let (done, head) = tokio::join!(client.get::<DoneInfo>("/v1/status"), daemon);
     assert_eq!(done.unwrap().status, "done");
@@ -62,7 +61,7 @@ async fn a_cookie_that_was_rotated_is_read_again_once() {
     // A second refusal is told, not tried for ever.
     let daemon = async {
         for _ in 0..2 {
-            answer(&listener, "another").await;
+            answer(&listener, "another", || {}).await;
         }
     };
     let (refused, ()) = tokio::join!(client.get::<DoneInfo>("/v1/status"), daemon);
@@ -70,16 +69,6 @@ async fn a_cookie_that_was_rotated_is_read_again_once() {
         ClientError::Refused(failure) => assert_eq!(failure.code, ErrorCode::Unauthorized),
         other => panic!("{other}"),
     }
-}
-
-async fn refuse(mut stream: tokio::net::UnixStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    assert!(String::from_utf8(head).unwrap().contains("Bearer old\r\n"));
-    let text = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
-    stream.write_all(text.as_bytes()).await.unwrap();
 }
 
 /// A listener whose queue holds hardly any, and a connection that does not wait for room.
@@ -133,6 +122,6 @@ async fn a_full_queue_is_waited_for() {
     for _ in &waiting {
         listener.accept().await.unwrap();
     }
-    answer(&listener, "cookie").await;
+    answer(&listener, "cookie", || {}).await;
     assert_eq!(asking.await.unwrap().unwrap().status, "done");
 }

@@ -30,13 +30,20 @@ impl From<Failure> for Refusal {
 }
 
 impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if self.0.message.len() > MAX_MESSAGE {
+            let end = self.0.message.floor_char_boundary(MAX_MESSAGE);
+            self.0.message.truncate(end);
+            self.0.message.push_str(" ...");
+        }
         let status =
             StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(ErrorBody { error: self.0 })).into_response()
     }
 }
 
+/// Bytes of a message that are answered: it may hold what the caller sent.
+const MAX_MESSAGE: usize = 2048;
 /// How long a client may take to send a request's body.
 pub(super) const BODY_TIME: Duration = Duration::from_secs(30);
 

@@ -22,6 +22,9 @@ use crate::{
     pairing, status, supervisor, why,
 };
 
+/// The longest address of a relay: a name of the DNS, a path of a WebSocket and a peer id fit in.
+const MAX_ADDRESS: usize = 1024;
+
 type Answer = Result<Response, Refusal>;
 
 fn done(status: &str) -> DoneInfo {
@@ -212,6 +215,11 @@ pub(super) async fn remove_relay(
 }
 
 fn relay_address(text: &str) -> Result<RelayAddress, Refusal> {
+    if text.len() > MAX_ADDRESS {
+        return Err(invalid(format!(
+            "an address has at most {MAX_ADDRESS} characters"
+        )));
+    }
     text.parse().map_err(invalid)
 }
 

@@ -104,6 +104,25 @@ async fn a_body_over_the_limit_is_refused_and_one_below_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_is_far_too_long_is_refused_at_once() {
+    let node = Node::start().await;
+    // All of it base58, which takes long to decode.
+    let long = "1".repeat(1 << 19) + &"z".repeat(1 << 18);
+    let address = format!("/ip4/127.0.0.1/tcp/9/p2p/{long}");
+    for (path, body, code) in [
+        ("/v1/resolve", json!({ "name": long }), "not_found"),
+        ("/v1/ping", json!({ "peer": long }), "not_found"),
+        ("/v1/auth", json!({ "peer_id": long }), "invalid"),
+        ("/v1/relays", json!({ "address": address }), "invalid"),
+        ("/v1/join", json!({ "code": long }), "invalid"),
+    ] {
+        let outcome = node.call("POST", path, body.to_string()).await;
+        assert_eq!(outcome.code(), code, "{path}");
+        assert!(outcome.body.len() < 4096, "{path} says it all again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_host_or_another_cookie_gets_nothing() {
     let node = Node::start().await;
     let good = format!("Bearer {}", node.cookie());

@@ -114,9 +114,12 @@ fn of_schema(schema: &Value) -> BoxedStrategy<Value> {
             let mut fields: BoxedStrategy<Map<String, Value>> = Just(Map::new()).boxed();
             for (key, of) in schema["properties"].as_object().into_iter().flatten() {
                 let needed = required.iter().any(|name| name == key);
-                let chance = if needed { 1.0 } else { 0.5 };
                 let key = key.clone();
-                fields = (fields, prop::option::weighted(chance, of_schema(of)))
+                let value = match needed {
+                    true => of_schema(of).prop_map(Some).boxed(),
+                    false => prop::option::of(of_schema(of)).boxed(),
+                };
+                fields = (fields, value)
                     .prop_map(move |(mut fields, value)| {
                         if let Some(value) = value {
                             fields.insert(key.clone(), value);
@@ -171,7 +174,7 @@ fn body_of(operation: &Operation) -> BoxedStrategy<Vec<u8>> {
         2 => any_json().prop_map(text),
         1 => prop::collection::vec(any::<u8>(), 0..300),
         // Cut short.
-        1 => valid.prop_map(move |value| {
+        1 => valid.clone().prop_map(move |value| {
             let mut whole = text(value);
             whole.pop();
             whole
@@ -183,6 +186,16 @@ fn body_of(operation: &Operation) -> BoxedStrategy<Vec<u8>> {
         // Large: just short of the limit, and past it.
         1 => select(vec![(1_usize << 20) - 20, (1 << 20) + 1])
             .prop_map(|size| format!("{{\"name\":\"{}\"}}", "x".repeat(size)).into_bytes()),
+        // One long text where the document has a short one.
+        1 => (valid.clone(), any::<prop::sample::Index>()).prop_map(move |(mut value, at)| {
+            let texts = value.as_object_mut().into_iter().flat_map(|fields| fields.values_mut());
+            let texts: Vec<&mut Value> = texts.filter(|value| value.is_string()).collect();
+            if !texts.is_empty() {
+                let at = at.index(texts.len());
+                *texts.into_iter().nth(at).unwrap() = "1".repeat(1 << 19).into();
+            }
+            text(value)
+        }),
     ]
     .boxed()
 }
