@@ -33,7 +33,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{answer::Refusal, limits::Stalling};
+use self::{
+    answer::Refusal,
+    limits::{Keeper, Stalling},
+};
 use crate::{app::App, endpoint::Cookie};
 
 /// Connections to the socket at once; more wait in the system's queue.
@@ -92,8 +95,13 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(app.clone())
         .layer(Extension(cookie.clone()))
-        .layer(DefaultBodyLimit::max(peerup_api::MAX_BODY))
-        .layer(middleware::from_fn_with_state(app, limits::to_the_end));
+        // Bodies are whole and short enough once they get here.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(
+            Keeper::new(&app),
+            limits::to_the_end,
+        ))
+        .layer(middleware::from_fn(limits::whole_body));
     match cookie {
         None => routes,
         Some(cookie) => routes.layer(middleware::from_fn_with_state(cookie, check)),

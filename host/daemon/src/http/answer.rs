@@ -1,11 +1,9 @@
 //! How the API answers: the envelope, errors with their status, text where text is asked for, NDJSON.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -44,9 +42,6 @@ impl IntoResponse for Refusal {
 
 /// Bytes of a message that are answered: it may hold what the caller sent.
 const MAX_MESSAGE: usize = 2048;
-/// How long a client may take to send a request's body.
-pub(super) const BODY_TIME: Duration = Duration::from_secs(30);
-
 /// A JSON body whose faults are answered in the API's own form.
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -61,24 +56,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             .headers
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let request = Request::from_parts(parts, body);
-        match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
-            Ok(Ok(Json(value))) => Ok(Self(value)),
-            Ok(Err(rejection)) => Err(body_failure(&rejection).into()),
-            Err(_) => {
-                let message = format!("the request's body did not come within {BODY_TIME:?}");
-                Err(Failure::new(ErrorCode::Invalid, message).into())
-            }
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Failure::new(ErrorCode::Invalid, rejection.body_text())
+                .with_hint("send JSON as GET /v1/openapi.json has it")
+                .into()),
         }
     }
-}
-
-fn body_failure(rejection: &JsonRejection) -> Failure {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Failure::new(ErrorCode::Invalid, "the body is longer than 1 MiB")
-            .with_hint("GET /v1/openapi.json has what each endpoint takes");
-    }
-    Failure::new(ErrorCode::Invalid, rejection.body_text())
-        .with_hint("send JSON as GET /v1/openapi.json has it")
 }
 
 /// Parameters of the path, whose faults are answered in the API's own form.

@@ -3,37 +3,89 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{Request, State},
     http::Method,
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use http_body_util::BodyExt;
+use peerup_api::MAX_BODY;
 use peerup_model::{ErrorCode, Failure};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Sleep,
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{LAST_ANSWERS, answer::Refusal};
 use crate::app::App;
 
 /// How long a client may read nothing of what waits for it.
-pub(super) const STALL_TIME: Duration = Duration::from_secs(30);
+const STALL_TIME: Duration = Duration::from_secs(120);
+/// How long a client may take to send a request's body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// Of a body that is too long so much is read and thrown away, so that the client gets to read why it is refused.
+const MAX_DISCARDED: usize = 16 * MAX_BODY;
+
+/// Reads the body, whatever the endpoint makes of it: whoever is answered before it has sent everything would
+/// find a broken connection.
+pub(super) async fn whole_body(request: Request<Body>, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let message = match tokio::time::timeout(BODY_TIME, read(body)).await {
+        Ok(Ok(Some(body))) => return next.run(Request::from_parts(parts, body.into())).await,
+        Ok(Ok(None)) => "the body is longer than 1 MiB".to_owned(),
+        Ok(Err(error)) => format!("the body breaks off: {error}"),
+        Err(_) => format!("the body did not come within {BODY_TIME:?}"),
+    };
+    Refusal(Failure::new(ErrorCode::Invalid, message)).into_response()
+}
+
+/// Returns the body; none for one that is too long.
+async fn read(mut body: Body) -> Result<Option<Bytes>, axum::Error> {
+    let (mut whole, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > MAX_DISCARDED {
+            break;
+        }
+        match length <= MAX_BODY {
+            true => whole.extend_from_slice(&data),
+            false => whole = Vec::new(),
+        }
+    }
+    Ok((length <= MAX_BODY).then(|| whole.into()))
+}
+
+/// Who carries changes on.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Keeper {
+    pub(super) fn new(app: &App) -> Self {
+        Self {
+            tasks: app.tasks.clone(),
+            shutdown: app.shutdown.clone(),
+        }
+    }
+}
 
 /// Carries every change through to its end, whether or not the client stays to hear of it.
-pub(super) async fn to_the_end(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+pub(super) async fn to_the_end(State(keeper): State<Keeper>, request: Request<Body>, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
-    let shutdown = app.shutdown.clone();
-    let running = app.tasks.spawn(async move {
+    let shutdown = keeper.shutdown;
+    let running = keeper.tasks.spawn(async move {
         tokio::select! {
             biased;
             response = next.run(request) => Some(response),
@@ -123,18 +175,23 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Stalling<T> {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, routing::get};
-    use bytes::Bytes;
+    use std::sync::Arc;
+
+    use axum::{Router, middleware, routing::get};
     use serde_json::Value;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-        sync::mpsc,
+        sync::{Notify, mpsc},
         task::JoinHandle,
         time::Instant,
     };
 
     use super::*;
-    use crate::http::{HEAD_TIME, answer::BODY_TIME, answer::Format, answer::JsonBody, serve_connection};
+    use crate::http::{
+        HEAD_TIME,
+        answer::{Format, JsonBody},
+        serve_connection,
+    };
 
     /// An API with an endpoint that takes a body, one that streams without end, and one that tells a little each
     /// minute; and a client's end of a connection to it.
@@ -159,7 +216,10 @@ mod tests {
             Format::Json.answer(value)
         }
         let routes = get(endless).post(body);
-        let router = Router::new().route("/", routes).route("/rare", get(rare));
+        let router = Router::new()
+            .route("/", routes)
+            .route("/rare", get(rare))
+            .layer(middleware::from_fn(whole_body));
         let (near, far) = tokio::io::duplex(4096);
         (near, tokio::spawn(serve_connection(far, router)))
     }
@@ -203,6 +263,88 @@ mod tests {
         assert!(started.elapsed() <= BODY_TIME + Duration::from_secs(5));
         served.await.unwrap();
         writing.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_request_began_is_done_when_its_client_is_gone() {
+        let (began, may_end, done) = (
+            Arc::new(Notify::new()),
+            Arc::new(Notify::new()),
+            Arc::new(Notify::new()),
+        );
+        let signals = (began.clone(), may_end.clone(), done.clone());
+        let change = move || {
+            let (began, may_end, done) = signals.clone();
+            async move {
+                began.notify_one();
+                may_end.notified().await;
+                done.notify_one();
+                "done"
+            }
+        };
+        let keeper = Keeper {
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let router = Router::new()
+            .route("/", axum::routing::post(change))
+            .layer(middleware::from_fn_with_state(keeper, to_the_end));
+        let (mut client, far) = tokio::io::duplex(4096);
+        let served = tokio::spawn(serve_connection(far, router));
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: peerup\r\nContent-Length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        began.notified().await;
+        drop(client);
+        served.await.unwrap();
+
+        may_end.notify_one();
+        done.notified().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_hangs_or_panics_is_answered_for() {
+        async fn send(router: Router, shutdown: Option<CancellationToken>) -> String {
+            let (mut client, far) = tokio::io::duplex(4096);
+            tokio::spawn(serve_connection(far, router));
+            client
+                .write_all(
+                    b"POST / HTTP/1.1\r\nHost: peerup\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                )
+                .await
+                .unwrap();
+            if let Some(shutdown) = shutdown {
+                shutdown.cancel();
+            }
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+        async fn hangs() -> String {
+            std::future::pending().await
+        }
+        async fn panics() -> String {
+            panic!("a fault of ours")
+        }
+        let keeper = Keeper {
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let keeping = || middleware::from_fn_with_state(keeper.clone(), to_the_end);
+        let router = Router::new()
+            .route("/", axum::routing::post(panics))
+            .layer(keeping());
+        let answer = send(router, None).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 500") && answer.contains("\"failed\""),
+            "{answer}"
+        );
+        let router = Router::new()
+            .route("/", axum::routing::post(hangs))
+            .layer(keeping());
+        let answer = send(router, Some(keeper.shutdown.clone())).await;
+        assert!(answer.contains("\"interrupted\""), "{answer}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::support::Node;
 
 /// Requests that are sent.
-const CASES: usize = 1500;
+const CASES: usize = 800;
 /// The seed, so that a failure comes again.
 const SEED: [u8; 32] = [11; 32];
 

@@ -93,14 +93,15 @@ impl Node {
             .unwrap_or_else(|error| panic!("{shown} breaks the connection: {error}"))
     }
 
-    /// Sends a request and reads its answer, of a stream that goes on no more than its head.
+    /// Sends a request and reads its answer: of a stream, which may go on, and of text no more than
+    /// the head.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Outcome {
         let shown = format!("{} {}", request.method(), request.uri());
         let response = self.begin(request).await;
         let (status, kind) = (response.status(), kind_of(&response));
         let whole = Limited::new(response.into_body(), 16 << 20).collect();
         let body = match (status, kind.as_str()) {
-            (StatusCode::OK, "application/x-ndjson") => Bytes::new(),
+            (StatusCode::OK, "application/x-ndjson" | "text/plain; charset=utf-8") => Bytes::new(),
             _ => tokio::time::timeout(DEADLINE, whole)
                 .await
                 .unwrap_or_else(|_| panic!("the answer to {shown} does not end"))
