@@ -15,10 +15,14 @@ use serde_json::{Map, Value, json};
 
 use crate::support::Node;
 
-/// Requests that are sent.
+/// Requests that are sent, unless `PROPTEST_CASES` says otherwise.
 const CASES: usize = 800;
-/// The seed, so that a failure comes again.
-const SEED: [u8; 32] = [11; 32];
+/// The seed, so that a failure comes again, unless `PROPTEST_RNG_SEED` says otherwise.
+const SEED: u8 = 11;
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -317,11 +321,12 @@ fn check(case: &Case, status: StatusCode, body: &[u8]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_sent_is_answered_as_the_document_says() {
     let node = Node::start().await;
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &SEED);
+    let seed = from_environment("PROPTEST_RNG_SEED").unwrap_or(SEED);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = cases();
     let mut statuses = std::collections::BTreeMap::<u16, usize>::new();
-    for _ in 0..CASES {
+    for _ in 0..from_environment("PROPTEST_CASES").unwrap_or(CASES) {
         let case = strategy.new_tree(&mut runner).unwrap().current();
         let method = Method::from_bytes(case.method.as_bytes()).unwrap();
         let mut request = node.request(method.as_str(), &case.target);
