@@ -83,6 +83,8 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Show what happens from now on: peers, paths, decisions of the gate, plugins, the config.
+    Events,
     /// Show this node: its id, addresses, relays and services.
     Status,
     /// Say who may connect.

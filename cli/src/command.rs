@@ -4,6 +4,7 @@ mod auth;
 mod config;
 mod daemon;
 mod doctor;
+mod events;
 mod init;
 mod invite;
 mod join;
@@ -37,6 +38,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Status => status::run(context).await,
         Command::Why { peer } => why::run(context, &peer).await,
         Command::Peers { all } => daemon::peers(context, all).await,
+        Command::Events => events::run(context).await,
         Command::Auth(command) => auth::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
         Command::Relay(command) => relay::run(context, command).await,

@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 19] = [
+const WORDS: [(&str, &[&str]); 20] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -26,6 +26,7 @@ const WORDS: [(&str, &[&str]); 19] = [
     ("resolve", &[]),
     ("why", &[]),
     ("peers", &[]),
+    ("events", &[]),
     ("status", &[]),
     ("auth", &["add", "list", "remove", "validate"]),
     ("service", &["add", "remove", "enable", "disable", "list"]),

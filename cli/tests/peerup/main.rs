@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod api;
 mod arguments;
 mod authoring;
 mod authors;

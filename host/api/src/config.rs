@@ -1,9 +1,10 @@
 //! The objects of `/v1/config/...`, and how the config stands in `/v1/status`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the config stands: `config` of `GET /v1/status`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigState {
     /// Path of the config file.
     pub file: String,
@@ -21,7 +22,7 @@ pub struct ConfigState {
 }
 
 /// A config that waits to be confirmed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PendingConfig {
     /// When it reverts, in RFC 3339.
     pub deadline: String,
@@ -36,7 +37,7 @@ pub struct PendingConfig {
 }
 
 /// One check of a config that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigCheck {
     /// `ping:PEER`, `connect:PEER/SERVICE` or `relay`.
     pub check: String,
@@ -47,7 +48,7 @@ pub struct ConfigCheck {
 }
 
 /// Something that happened to the config.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigEvent {
     /// `applied`, `confirmed`, `reverted`, `not_applied`, `not_confirmed`, `fallback`.
     pub outcome: String,
@@ -58,7 +59,7 @@ pub struct ConfigEvent {
 }
 
 /// `GET /v1/config/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// How it stands.
     #[serde(flatten)]
@@ -68,7 +69,7 @@ pub struct ConfigStatus {
 }
 
 /// A config that ran, and is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastGood {
     /// What `config rollback` calls it: 1 is the newest.
     pub number: usize,
@@ -81,14 +82,14 @@ pub struct LastGood {
 }
 
 /// `POST /v1/config/plan`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigPlanRequest {
     /// The text of the config to compare with the one in force.
     pub config: String,
 }
 
 /// `POST /v1/config/apply`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigApplyRequest {
     /// The text of the config.
     pub config: String,
@@ -104,7 +105,7 @@ pub struct ConfigApplyRequest {
 }
 
 /// `POST /v1/config/rollback`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigRollbackRequest {
     /// Which of the last good ones; none is what waits to be confirmed, else the newest that says something else.
     #[serde(default)]
@@ -112,7 +113,7 @@ pub struct ConfigRollbackRequest {
 }
 
 /// What `apply`, `confirm` and `rollback` came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigOutcome {
     /// `applied`, `pending`, `unchanged`, `confirmed`, `reverted` or `rolled back`.
     pub status: String,

@@ -5,6 +5,9 @@
 
 mod client;
 mod config;
+mod endpoints;
+mod events;
+mod openapi;
 mod socket;
 mod types;
 
@@ -13,11 +16,15 @@ pub use config::{
     ConfigApplyRequest, ConfigCheck, ConfigEvent, ConfigOutcome, ConfigPlanRequest, ConfigRollbackRequest,
     ConfigState, ConfigStatus, LastGood, PendingConfig,
 };
+pub use endpoints::{COMMON_ERRORS, ENDPOINTS, Endpoint, Produces, QueryParameter, SchemaOf, Verb};
+pub use events::{Event, EventKind};
+pub use openapi::{MAX_BODY, openapi};
 pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_path};
 pub use types::{
-    Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody,
-    ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo, NatInfo,
-    PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginFlagInfo, PluginInfo, PluginLimitsInfo,
-    PluginLogLine, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate,
-    StatusInfo, TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
+    Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, DoneInfo,
+    ErrorBody, ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo,
+    NatInfo, PathInfo, PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginFlagInfo, PluginInfo,
+    PluginLimitsInfo, PluginLogLine, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo,
+    ServiceUpdate, StatusInfo, TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo,
+    WhyPeer, WhySide,
 };

@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::net::UnixStream;
@@ -11,6 +12,10 @@ use tokio::net::UnixStream;
 pub const SOCKET_FILE: &str = "peerup.sock";
 /// The cookie's name in the config file's folder: 32 random bytes in hex.
 pub const COOKIE_FILE: &str = ".daemon-cookie";
+
+/// How often a queue that is full is tried again: for 10 seconds.
+const QUEUE_TRIES: u32 = 500;
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What `sockaddr_un` holds on every Unix we run on, less the final zero.
 const MAX_SOCKET_PATH: usize = 103;
@@ -42,13 +47,22 @@ pub fn reachable_path(socket: &Path) -> io::Result<(PathBuf, Option<std::fs::Fil
     Ok((through.join(name), Some(folder)))
 }
 
-/// Connects to the socket.
+/// Connects to the socket. Waits a while for room in a queue that is full.
 ///
 /// # Errors
 /// Nobody listens there, or it does not exist.
 pub async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let (path, folder) = reachable_path(socket)?;
-    let stream = UnixStream::connect(path).await;
+    let mut tries = 0;
+    let stream = loop {
+        match UnixStream::connect(&path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < QUEUE_TRIES => {
+                tries += 1;
+                tokio::time::sleep(QUEUE_PAUSE).await;
+            }
+            outcome => break outcome,
+        }
+    };
     drop(folder);
     stream
 }

@@ -1,26 +1,35 @@
 //! The objects of the API, in the order of its endpoints.
 
 use peerup_model::Failure;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigState;
 
 /// A successful answer: `{"data": ...}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Answer<T> {
     /// What was asked for.
     pub data: T,
 }
 
 /// A failed answer: `{"error": {"code", "message", "hint"}}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// What failed and what to do.
+    #[schemars(with = "crate::openapi::ErrorObject")]
     pub error: Failure,
 }
 
+/// The answer of what is simply done.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DoneInfo {
+    /// What was done, in a word or two.
+    pub status: String,
+}
+
 /// `GET /v1/status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StatusInfo {
     /// The node's peer id in base58.
     pub peer_id: String,
@@ -53,7 +62,7 @@ pub struct StatusInfo {
 }
 
 /// A configured relay.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RelayInfo {
     /// Its peer id.
     pub peer_id: String,
@@ -76,7 +85,7 @@ pub struct RelayInfo {
 }
 
 /// What a relay allows one circuit.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct LimitInfo {
     /// Bytes, both directions together; none for no limit.
     pub bytes: Option<u64>,
@@ -85,7 +94,7 @@ pub struct LimitInfo {
 }
 
 /// What is left of a circuit.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetInfo {
     /// Bytes, both directions together; none for no limit.
     pub bytes_left: Option<u64>,
@@ -94,7 +103,7 @@ pub struct BudgetInfo {
 }
 
 /// What is known of a NAT.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NatInfo {
     /// `none`, `endpoint-independent`, `symmetric` or `unknown`.
     pub kind: String,
@@ -118,7 +127,7 @@ impl Default for NatInfo {
 }
 
 /// `GET /v1/why/{peer}`: why the path to a peer is what it is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhyInfo {
     /// Which peer.
     pub peer: WhyPeer,
@@ -149,7 +158,7 @@ pub struct WhyInfo {
 }
 
 /// Which peer a report is about.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhyPeer {
     /// Its id.
     pub id: String,
@@ -158,7 +167,7 @@ pub struct WhyPeer {
 }
 
 /// One thing to do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhyAdvice {
     /// What, and on which machine.
     pub text: String,
@@ -167,7 +176,7 @@ pub struct WhyAdvice {
 }
 
 /// One side of a path.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhySide {
     /// The NAT in front of it; none if it did not tell.
     pub nat: Option<NatInfo>,
@@ -178,7 +187,7 @@ pub struct WhySide {
 }
 
 /// One address.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhyCandidate {
     /// The multiaddr.
     pub address: String,
@@ -189,7 +198,7 @@ pub struct WhyCandidate {
 }
 
 /// One thing that was tried.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhyAttempt {
     /// `dial`, `punch` or `circuit`.
     pub kind: String,
@@ -202,7 +211,7 @@ pub struct WhyAttempt {
 }
 
 /// `GET /v1/services`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceInfo {
     /// Its name.
     pub name: String,
@@ -217,7 +226,7 @@ pub struct ServiceInfo {
 }
 
 /// `POST /v1/expose`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExposeRequest {
     /// A service name.
@@ -227,7 +236,7 @@ pub struct ExposeRequest {
 }
 
 /// `PUT /v1/services/{name}`: switches a service on or off.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceUpdate {
     /// Whether peers may open it.
@@ -235,7 +244,7 @@ pub struct ServiceUpdate {
 }
 
 /// `GET /v1/peers`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PeerInfo {
     /// Peer id in base58.
     pub id: String,
@@ -268,7 +277,7 @@ pub struct PeerInfo {
 }
 
 /// One live connection to a peer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionInfo {
     /// `DIRECT` or `RELAYED`.
     pub path: String,
@@ -292,8 +301,20 @@ pub struct ConnectionInfo {
     pub streams: usize,
 }
 
+/// `GET /v1/paths`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PathInfo {
+    /// The connection.
+    #[serde(flatten)]
+    pub connection: ConnectionInfo,
+    /// Whose it is.
+    pub peer_id: String,
+    /// That peer's name in the config, if it has one.
+    pub name: Option<String>,
+}
+
 /// `GET /v1/auth`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AuthEntry {
     /// Peer id in base58.
     pub peer_id: String,
@@ -312,7 +333,7 @@ pub struct AuthEntry {
 }
 
 /// `POST /v1/auth`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthRequest {
     /// Peer id.
@@ -332,7 +353,7 @@ pub struct AuthRequest {
 }
 
 /// `POST /v1/ping`; the answer is NDJSON of the ping plugin's events.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PingRequest {
     /// A name, a peer id or a unique prefix of one.
@@ -352,7 +373,7 @@ pub struct PingRequest {
 }
 
 /// `POST /v1/traceroute`; the answer is NDJSON of the traceroute plugin's events.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TracerouteRequest {
     /// A name, a peer id or a unique prefix of one.
@@ -373,7 +394,7 @@ fn default_timeout() -> u64 {
 }
 
 /// `POST /v1/resolve`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// A name, a peer id or a unique prefix of one.
@@ -381,7 +402,7 @@ pub struct ResolveRequest {
 }
 
 /// Who a name stands for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ResolveAnswer {
     /// What was asked.
     pub name: String,
@@ -392,7 +413,7 @@ pub struct ResolveAnswer {
 }
 
 /// `POST /v1/connect`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectRequest {
     /// A name, a peer id or a unique prefix of one.
@@ -404,7 +425,7 @@ pub struct ConnectRequest {
 }
 
 /// A running proxy.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectInfo {
     /// What `DELETE /v1/connect/{id}` takes.
     pub id: String,
@@ -417,7 +438,7 @@ pub struct ConnectInfo {
 }
 
 /// `POST /v1/invite`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InviteRequest {
     /// What the joiner calls this node.
@@ -432,7 +453,7 @@ pub struct InviteRequest {
 }
 
 /// An open invite.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct InviteInfo {
     /// What `GET /v1/invite/{id}` takes.
     pub id: String,
@@ -445,7 +466,7 @@ pub struct InviteInfo {
 }
 
 /// `GET /v1/invite/{id}`, once the peer has joined.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct InviteOutcome {
     /// The peer that joined.
     pub peer_id: String,
@@ -456,7 +477,7 @@ pub struct InviteOutcome {
 }
 
 /// `POST /v1/join`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
     /// The invite code.
@@ -467,7 +488,7 @@ pub struct JoinRequest {
 }
 
 /// What joining led to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JoinOutcome {
     /// The inviter.
     pub peer_id: String,
@@ -478,7 +499,7 @@ pub struct JoinOutcome {
 }
 
 /// `POST /v1/relays` and `DELETE /v1/relays`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RelayRequest {
     /// Full multiaddr with `/p2p/`.
@@ -486,7 +507,7 @@ pub struct RelayRequest {
 }
 
 /// `GET /v1/plugins`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PluginInfo {
     /// Its name.
     pub name: String,
@@ -533,7 +554,7 @@ pub struct PluginInfo {
 }
 
 /// What a plugin may use up.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PluginLimitsInfo {
     /// Bytes of memory of one instance.
     pub memory: u64,
@@ -544,7 +565,7 @@ pub struct PluginLimitsInfo {
 }
 
 /// One line of `GET /v1/plugins/{name}/logs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginLogLine {
     /// When, RFC 3339.
     pub time: String,
@@ -557,7 +578,7 @@ pub struct PluginLogLine {
 }
 
 /// One line of `GET /v1/plugins/{name}/calls`: a call that the plugin made of the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginCall {
     /// When it was answered, RFC 3339.
     pub time: String,
@@ -574,7 +595,7 @@ pub struct PluginCall {
 }
 
 /// A word that a plugin adds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PluginCommandInfo {
     /// The word.
     pub name: String,
@@ -586,7 +607,7 @@ pub struct PluginCommandInfo {
 }
 
 /// A flag or an argument of a word.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PluginFlagInfo {
     /// `--name`, and the key in the command's arguments.
     pub name: String,
@@ -604,7 +625,7 @@ pub struct PluginFlagInfo {
 }
 
 /// `whoami --json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WhoInfo {
     /// Peer id in base58.
     pub peer_id: String,

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::AccessControl,
     audit::Audit,
+    events::Events,
     extra_keys::ExtraKeys,
     guard_cell::GuardCell,
     invites::Invites,
@@ -48,6 +49,7 @@ pub(crate) struct App {
     pub(crate) logs: Arc<PluginLogs>,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
+    pub(crate) events: Arc<Events>,
     pub(crate) proxies: Proxies,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
@@ -83,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) logs: Arc<PluginLogs>,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
+    pub(crate) events: Arc<Events>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -103,6 +106,7 @@ impl App {
             logs: parts.logs,
             calls: parts.calls,
             audit: parts.audit,
+            events: parts.events,
             proxies: Proxies::default(),
             invites: Invites::default(),
             started: Instant::now(),
@@ -206,6 +210,7 @@ impl App {
         let _one_at_a_time = self.edit.lock().await;
         let access = self.access.clone();
         let value = blocking(move || edit(&access)).await?;
+        self.events.tell_change("authorized_keys");
         Ok(value)
     }
 
@@ -302,6 +307,7 @@ impl App {
         effects.services_started = services.services_started;
         effects.services_stopped = services.services_stopped;
         effects.services_redirected = services.services_redirected;
+        self.events.tell_change("config");
         Ok(effects)
     }
 }

@@ -25,6 +25,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::events::Events;
+
 /// The file beside the config.
 pub(crate) const AUDIT_FILE: &str = "audit.jsonl";
 /// The size at which a file is set aside, in bytes.
@@ -90,7 +92,10 @@ fn bounded(detail: serde_json::Value) -> serde_json::Value {
 
 /// The way to the audit log. Cheap to clone; the file is closed when the last one is dropped.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Audit(Option<Arc<Shared>>);
+pub(crate) struct Audit {
+    file: Option<Arc<Shared>>,
+    events: Option<Arc<Events>>,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -109,33 +114,55 @@ impl Audit {
         let thread = std::thread::Builder::new().name("audit".to_owned());
         let writer = thread.spawn(move || write_all(&events, AuditFile::new(path, MAX_FILE_BYTES), &counted));
         match writer {
-            Ok(writer) => Self(Some(Arc::new(Shared {
-                queue: Mutex::new(Some(sender)),
-                allowances: Mutex::default(),
-                dropped,
-                writer: Mutex::new(Some(writer)),
-            }))),
+            Ok(writer) => Self {
+                file: Some(Arc::new(Shared {
+                    queue: Mutex::new(Some(sender)),
+                    allowances: Mutex::default(),
+                    dropped,
+                    writer: Mutex::new(Some(writer)),
+                })),
+                events: None,
+            },
             Err(error) => {
                 tracing::warn!(%error, "there is no audit log: its thread cannot be started");
-                Self(None)
+                Self::default()
             }
         }
     }
 
+    /// Tells what is recorded to those who follow the events of the node, too.
+    #[must_use]
+    pub(crate) fn heard_by(mut self, events: Arc<Events>) -> Self {
+        self.events = Some(events);
+        self
+    }
+
     /// Takes an event. Never blocks; past the rate and the queue events are counted and dropped.
     pub(crate) fn record(&self, event: AuditEvent) {
-        let Some(shared) = &self.0 else { return };
+        let Some(shared) = &self.file else {
+            self.tell(&event);
+            return;
+        };
         let admitted = admit(
             &mut lock(&shared.allowances),
             event.plugin.clone(),
             Instant::now(),
         );
+        if admitted {
+            self.tell(&event);
+        }
         let sent = admitted
             && lock(&shared.queue)
                 .as_ref()
                 .is_some_and(|queue| queue.try_send(event).is_ok());
         if !sent {
             shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn tell(&self, event: &AuditEvent) {
+        if let Some(events) = &self.events {
+            events.tell_plugin(event.plugin.as_deref(), event.event, &event.detail);
         }
     }
 
@@ -167,13 +194,13 @@ impl Audit {
 
     /// How many events were dropped and not yet told in the file.
     pub(crate) fn dropped(&self) -> u64 {
-        let shared = self.0.as_ref();
+        let shared = self.file.as_ref();
         shared.map_or(0, |shared| shared.dropped.load(Ordering::Relaxed))
     }
 
     /// Waits until what was recorded is written. Blocks on the disk; later events are dropped.
     pub(crate) fn close(&self) {
-        let Some(shared) = &self.0 else { return };
+        let Some(shared) = &self.file else { return };
         lock(&shared.queue).take();
         if let Some(writer) = lock(&shared.writer).take() {
             // A writer that panicked has nothing left to wait for.

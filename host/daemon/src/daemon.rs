@@ -18,6 +18,7 @@ use crate::{
     audit::{AUDIT_FILE, Audit},
     config_guard, dispatch,
     endpoint::Endpoint,
+    events::{self, Events},
     http, metrics,
     network::Network,
     plugin_calls::PluginCalls,
@@ -116,7 +117,7 @@ impl Daemon {
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
         app.tasks.spawn(config_guard::watch(app.clone()));
-        let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
+        let router = http::router(app.clone(), Some(endpoint.cookie()));
         app.tasks
             .spawn(http::serve(listener, router, app.shutdown.clone()));
         watch::start(&app, folder.clone(), endpoint.file());
@@ -326,6 +327,8 @@ async fn assemble(
         // A node of one command leaves no file behind.
         Mode::Client | Mode::Reachable => Audit::default(),
     };
+    let events = Arc::new(Events::default());
+    let audit = audit.heard_by(events.clone());
     let (audit_sender, audited) = mpsc::channel(AUDIT_QUEUE);
     let calls = Arc::new(PluginCalls::default());
     let engine = Engine::new(EngineConfig {
@@ -384,10 +387,12 @@ async fn assemble(
         logs,
         calls,
         audit,
+        events,
         shutdown,
         tasks,
     });
     network.connect(&app);
+    events::connect(&app);
     app.tell_path_wishes().await;
     Ok((app, inbound))
 }

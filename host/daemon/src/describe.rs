@@ -9,7 +9,7 @@ use peerup_config::NodeConfig;
 use peerup_model::{ErrorCode, Failure, PeerName, ServiceName, service_protocol};
 use peerup_trust::{Entry, MemberRole};
 
-use crate::names::name_of;
+use crate::names::{LONGEST_ID, name_of};
 
 /// Returns the services of a config.
 pub fn describe_services(config: &NodeConfig) -> Vec<ServiceInfo> {
@@ -50,6 +50,9 @@ pub fn describe_entry(entry: &Entry, config: &NodeConfig) -> AuthEntry {
 /// The peer id, the name, a service or the end is not valid.
 pub fn read_auth_request(request: AuthRequest) -> Result<(Entry, Option<PeerName>), Failure> {
     let invalid = |message: String| Failure::new(ErrorCode::Invalid, message);
+    if request.peer_id.len() > LONGEST_ID {
+        return Err(invalid(format!("a peer id has at most {LONGEST_ID} characters")));
+    }
     let peer: PeerId = request
         .peer_id
         .parse()

@@ -9,12 +9,14 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use data_encoding::HEXLOWER;
 use peerup_api::{COOKIE_FILE, SOCKET_FILE};
 use peerup_model::{ErrorCode, Failure};
 use rustix::fs::{FlockOperation, flock};
+use subtle::{Choice, ConstantTimeEq};
 use tokio::net::UnixListener;
 
 /// What a socket unit has to say.
@@ -56,11 +58,67 @@ impl SocketFile {
     }
 }
 
+/// What a request must carry as its bearer token. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Cookie(Arc<CookieInner>);
+
+struct CookieInner {
+    file: PathBuf,
+    /// What is accepted: one, and while a new one is being written both, so that whoever reads the file at any
+    /// moment finds one that is good.
+    accepted: RwLock<Vec<String>>,
+    /// One rotation at a time.
+    rotating: Mutex<()>,
+}
+
+impl Cookie {
+    /// Makes a cookie and writes it to a file. Blocks on the disk.
+    fn create(file: PathBuf) -> Result<Self, Failure> {
+        let cookie = new_cookie()?;
+        write_cookie(&file, &cookie).map_err(|error| unusable(&file, &error))?;
+        Ok(Self(Arc::new(CookieInner {
+            file,
+            accepted: RwLock::new(vec![cookie]),
+            rotating: Mutex::default(),
+        })))
+    }
+
+    /// Returns whether a text is the cookie, in a time that does not depend on how much of it is right.
+    pub(crate) fn is(&self, given: &str) -> bool {
+        let accepted = self.0.accepted.read().unwrap_or_else(PoisonError::into_inner);
+        let matched = accepted.iter().fold(Choice::from(0), |matched, cookie| {
+            matched | given.as_bytes().ct_eq(cookie.as_bytes())
+        });
+        matched.into()
+    }
+
+    /// Writes another cookie; the one before is worth nothing afterwards. Where it cannot be written the old one
+    /// stays. Blocks on the disk.
+    pub(crate) fn rotate(&self) -> Result<(), Failure> {
+        let _one_at_a_time = self.0.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        let cookie = new_cookie()?;
+        let accepted = || self.0.accepted.write().unwrap_or_else(PoisonError::into_inner);
+        accepted().push(cookie.clone());
+        let written = write_cookie(&self.0.file, &cookie);
+        let mut accepted = accepted();
+        match written {
+            Ok(()) => accepted.retain(|known| *known == cookie),
+            Err(_) => accepted.retain(|known| *known != cookie),
+        }
+        written.map_err(|error| unusable(&self.0.file, &error))
+    }
+}
+
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cookie").finish_non_exhaustive()
+    }
+}
+
 /// The socket and the cookie of a running daemon. Both are removed when it is dropped.
 pub(crate) struct Endpoint {
     socket: PathBuf,
-    cookie_file: PathBuf,
-    cookie: String,
+    cookie: Cookie,
     file: SocketFile,
     /// The service manager made the socket and keeps it.
     inherited: bool,
@@ -142,24 +200,30 @@ impl Endpoint {
         lock: std::fs::File,
         inherited: bool,
     ) -> Result<Self, Failure> {
-        let cookie = new_cookie()?;
         let file = SocketFile::of(&socket).map_err(|error| unusable(&socket, &error))?;
+        let cookie = match Cookie::create(folder.join(COOKIE_FILE)) {
+            Ok(cookie) => cookie,
+            Err(failure) => {
+                // Nobody could speak to it.
+                if !inherited {
+                    let _ = std::fs::remove_file(&socket);
+                }
+                return Err(failure);
+            }
+        };
         let endpoint = Self {
-            cookie_file: folder.join(COOKIE_FILE),
             socket,
             cookie,
             file,
             inherited,
             _lock: lock,
         };
-        write_cookie(&endpoint.cookie_file, &endpoint.cookie)
-            .map_err(|error| unusable(&endpoint.cookie_file, &error))?;
         Ok(endpoint)
     }
 
     /// Returns what a request must carry as its bearer token.
-    pub(crate) fn cookie(&self) -> &str {
-        &self.cookie
+    pub(crate) fn cookie(&self) -> Cookie {
+        self.cookie.clone()
     }
 
     /// Returns the socket's file, to tell it from another one in its place.
@@ -185,7 +249,7 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         // A socket of the service manager is there for the next start; one that is not ours is another daemon's.
         let socket = Some(&self.socket).filter(|_| !self.inherited && self.file.is_ours());
-        for path in socket.into_iter().chain([&self.cookie_file]) {
+        for path in socket.into_iter().chain([&self.cookie.0.file]) {
             if let Err(error) = std::fs::remove_file(path) {
                 tracing::warn!(path = %path.display(), %error, "could not be removed");
             }
@@ -309,12 +373,10 @@ mod tests {
         let (endpoint, listener) = Endpoint::claim(folder.path()).await.unwrap();
         assert_eq!(mode(&socket), 0o600);
         assert_eq!(mode(&folder.path().join(COOKIE_FILE)), 0o600);
-        assert_eq!(
-            std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(),
-            endpoint.cookie()
-        );
-        assert_eq!(endpoint.cookie().len(), 64);
-        assert!(!format!("{endpoint:?}").contains(endpoint.cookie()));
+        let cookie = std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap();
+        assert_eq!(cookie.len(), 64);
+        assert!(endpoint.cookie().is(&cookie));
+        assert!(!format!("{endpoint:?} {:?}", endpoint.cookie()).contains(&cookie));
         let mut left: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -325,6 +387,30 @@ mod tests {
         drop((endpoint, listener));
         assert!(!socket.exists());
         assert!(!folder.path().join(COOKIE_FILE).exists());
+    }
+
+    #[test]
+    fn a_rotated_cookie_is_good_and_the_one_before_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(COOKIE_FILE);
+        let read = || std::fs::read_to_string(&file).unwrap();
+        let cookie = Cookie::create(file.clone()).unwrap();
+        let first = read();
+        assert!(cookie.is(&first));
+        for wrong in ["", " ", &first[1..], &format!("{first}0"), &"0".repeat(64)] {
+            assert!(!cookie.is(wrong), "{wrong:?}");
+        }
+
+        cookie.rotate().unwrap();
+        let second = read();
+        assert!(cookie.is(&second) && !cookie.is(&first));
+        assert_eq!(mode(&file), 0o600);
+
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        cookie.rotate().unwrap_err();
+        assert!(cookie.is(&second), "what cannot be written is not asked for");
+        assert_eq!(cookie.0.accepted.read().unwrap().len(), 1);
     }
 
     #[tokio::test]
@@ -350,10 +436,8 @@ mod tests {
         let second = Endpoint::claim(folder.path()).await.unwrap_err();
 
         assert_eq!(second.code, ErrorCode::Conflict);
-        assert_eq!(
-            std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap(),
-            endpoint.cookie()
-        );
+        let cookie = std::fs::read_to_string(folder.path().join(COOKIE_FILE)).unwrap();
+        assert!(endpoint.cookie().is(&cookie));
         assert!(folder.path().join(SOCKET_FILE).exists());
     }
 

@@ -5,13 +5,15 @@
 
 mod answer;
 mod config;
+mod events;
+mod limits;
 mod routes;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{DefaultBodyLimit, Request, State},
     http::header,
@@ -24,7 +26,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use peerup_model::{ErrorCode, Failure};
-use subtle::ConstantTimeEq;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{UnixListener, UnixStream},
@@ -33,11 +34,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::answer::Refusal;
-use crate::app::App;
+use self::{
+    answer::Refusal,
+    limits::{Keeper, Stalling},
+};
+use crate::{app::App, endpoint::Cookie};
 
-/// The largest body of a request.
-const MAX_BODY: usize = 1 << 20;
 /// Connections to the socket at once; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 256;
 /// How long a client may take to send a request's head.
@@ -46,7 +48,7 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// Builds the API. Without a cookie whoever can reach it may use it: only for a pipe within the process.
-pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
+pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
     let routes = Router::new()
         .route("/v1/status", get(routes::status))
         .route("/v1/services", get(routes::services))
@@ -91,20 +93,30 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/config/apply", post(config::apply))
         .route("/v1/config/confirm", post(config::confirm))
         .route("/v1/config/rollback", post(config::roll_back))
+        .route("/v1/events", get(events::events))
+        .route("/v1/openapi.json", get(routes::openapi))
+        .route("/v1/cookie/rotate", post(routes::rotate_cookie))
         .route("/v1/shutdown", post(routes::shutdown))
         .route("/metrics", get(routes::metrics))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(app)
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+        .with_state(app.clone())
+        .layer(Extension(cookie.clone()))
+        // Bodies are whole and short enough once they get here.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(
+            Keeper::new(&app),
+            limits::to_the_end,
+        ))
+        .layer(middleware::from_fn(limits::whole_body));
     match cookie {
         None => routes,
-        Some(cookie) => routes.layer(middleware::from_fn_with_state(Arc::<str>::from(cookie), check)),
+        Some(cookie) => routes.layer(middleware::from_fn_with_state(cookie, check)),
     }
 }
 
 /// Lets a request through that carries the cookie and is meant for this API.
-async fn check(State(cookie): State<Arc<str>>, request: Request<Body>, next: Next) -> Response {
+async fn check(State(cookie): State<Cookie>, request: Request<Body>, next: Next) -> Response {
     let host = request
         .headers()
         .get(header::HOST)
@@ -123,7 +135,7 @@ async fn check(State(cookie): State<Arc<str>>, request: Request<Body>, next: Nex
     let given = given
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default();
-    if !bool::from(given.as_bytes().ct_eq(cookie.as_bytes())) {
+    if !cookie.is(given) {
         return refuse(
             ErrorCode::Unauthorized,
             "the cookie is missing or not this daemon's",
@@ -201,7 +213,7 @@ pub(crate) async fn serve_connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .half_close(false)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(Stalling::new(io)), TowerToHyperService::new(router))
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection to the API ended early");

@@ -13,6 +13,8 @@ const SHORTEST_PREFIX: usize = 8;
 
 /// The shortest peer id of a key: that of a SHA-256 hash. Shorter text that happens to parse is a name.
 const SHORTEST_ID: usize = 46;
+/// A whole peer id is no longer. Decoding base58 takes a time that grows with the square of its length.
+pub(crate) const LONGEST_ID: usize = 128;
 
 /// How the peer ids of keys begin, in lower case.
 const ID_BEGINNINGS: [&str; 2] = ["12d3koow", "16uiu2ha"];
@@ -80,7 +82,10 @@ pub fn resolve(
 /// Returns the peer id where the text is a whole one. Asked before the names, which have no case: whoever calls itself
 /// by another's id in lower case gets nothing by it.
 pub(crate) fn whole_id(text: &str) -> Option<PeerId> {
-    (text.len() >= SHORTEST_ID).then(|| text.parse().ok()).flatten()
+    (SHORTEST_ID..=LONGEST_ID)
+        .contains(&text.len())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// Finds the one known peer id that begins with the text.

@@ -34,6 +34,21 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every kind that a daemon can answer with.
+    pub const ANSWERED: [Self; 11] = [
+        Self::Failed,
+        Self::Invalid,
+        Self::Unauthorized,
+        Self::Denied,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Unreachable,
+        Self::ConfigInvalid,
+        Self::CheckFailed,
+        Self::TimedOut,
+        Self::Interrupted,
+    ];
+
     /// Returns the exit code that CLI.md promises for this kind.
     pub fn exit_code(self) -> u8 {
         match self {

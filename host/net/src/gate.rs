@@ -28,7 +28,10 @@ use libp2p::{
         THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
     },
 };
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, Sleep},
+};
 
 use crate::{
     address::{is_circuit, last_peer},
@@ -95,6 +98,21 @@ impl GateCounters {
     }
 }
 
+/// Decisions that a slow listener may be behind before it misses some.
+const DECISIONS: usize = 256;
+
+/// What the gate decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GateDecision {
+    /// A connection was let through.
+    Admitted(PeerId),
+    /// A connection was refused.
+    Refused(Denied),
+    /// A peer lost its role, and its connections are closed.
+    Expelled(PeerId),
+}
+
 /// The behaviour that admits, refuses and expels by the access policy.
 pub struct Gate {
     policy: PolicyHandle,
@@ -106,6 +124,7 @@ pub struct Gate {
     expel: VecDeque<PeerId>,
     expiry: Option<Pin<Box<Sleep>>>,
     counters: Arc<GateCounters>,
+    decisions: broadcast::Sender<GateDecision>,
 }
 
 impl Gate {
@@ -123,6 +142,7 @@ impl Gate {
             expel: VecDeque::new(),
             expiry: None,
             counters: Arc::default(),
+            decisions: broadcast::Sender::new(DECISIONS),
         };
         gate.arm();
         gate
@@ -133,13 +153,33 @@ impl Gate {
         self.counters.clone()
     }
 
+    /// Returns where the gate tells its decisions. A subscriber that lags behind misses the oldest.
+    pub fn decisions(&self) -> broadcast::Sender<GateDecision> {
+        self.decisions.clone()
+    }
+
+    /// Fails where nobody listens.
+    fn tell(&self, decision: GateDecision) {
+        let _ = self.decisions.send(decision);
+    }
+
+    fn refuse(&self, why: Denied) -> ConnectionDenied {
+        self.tell(GateDecision::Refused(why));
+        ConnectionDenied::new(why)
+    }
+
+    fn admit(&self, peer: PeerId) {
+        self.counters.admitted.fetch_add(1, Ordering::Relaxed);
+        self.tell(GateDecision::Admitted(peer));
+    }
+
     fn check(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
         if self.policy.role(peer).is_some() {
             return Ok(());
         }
         self.counters.denied.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%peer, "refuses a peer without a role");
-        Err(ConnectionDenied::new(Denied::NotAuthorized(*peer)))
+        Err(self.refuse(Denied::NotAuthorized(*peer)))
     }
 
     fn enter(&mut self, id: ConnectionId, ip: IpAddr) -> Result<(), ConnectionDenied> {
@@ -147,7 +187,7 @@ impl Gate {
         let of_ip = self.pending_per_ip.get(&ip).copied().unwrap_or_default();
         if of_ip >= MAX_PENDING_PER_IP || self.pending.len() >= MAX_PENDING {
             self.counters.throttled.fetch_add(1, Ordering::Relaxed);
-            return Err(ConnectionDenied::new(Denied::TooManyPending(ip)));
+            return Err(self.refuse(Denied::TooManyPending(ip)));
         }
         self.pending_per_ip.insert(ip, of_ip + 1);
         self.pending.insert(id, ip);
@@ -171,6 +211,7 @@ impl Gate {
             if self.policy.role(peer).is_none() && !self.expel.contains(peer) {
                 tracing::info!(%peer, "closes the connections of a peer that lost its right");
                 self.counters.expelled.fetch_add(1, Ordering::Relaxed);
+                self.tell(GateDecision::Expelled(*peer));
                 self.expel.push_back(*peer);
             }
         }
@@ -222,9 +263,9 @@ impl NetworkBehaviour for Gate {
         self.check(&peer)?;
         if self.connected.get(&peer).copied().unwrap_or_default() >= MAX_CONNECTIONS_PER_PEER {
             self.counters.throttled.fetch_add(1, Ordering::Relaxed);
-            return Err(ConnectionDenied::new(Denied::TooManyConnections(peer)));
+            return Err(self.refuse(Denied::TooManyConnections(peer)));
         }
-        self.counters.admitted.fetch_add(1, Ordering::Relaxed);
+        self.admit(peer);
         Ok(dummy::ConnectionHandler)
     }
 
@@ -250,7 +291,7 @@ impl NetworkBehaviour for Gate {
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check(&peer)?;
-        self.counters.admitted.fetch_add(1, Ordering::Relaxed);
+        self.admit(peer);
         Ok(dummy::ConnectionHandler)
     }
 

@@ -25,7 +25,9 @@ pub use address::{is_public_ip, path_of};
 pub use config::{DiscoveryConfig, NodeConfig, RelayAddress};
 pub use counters::NodeCounters;
 pub use error::{NOT_ADMITTED, OpenError, RelayRefusal, StartError};
-pub use gate::{Denied, Gate, GateCounters, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP};
+pub use gate::{
+    Denied, Gate, GateCounters, GateDecision, MAX_CONNECTIONS_PER_PEER, MAX_PENDING, MAX_PENDING_PER_IP,
+};
 pub use netwatch::{Gateway, Mac, NetEvent, NetState, NetWatch};
 pub use node::Node;
 pub use policy::PolicyHandle;

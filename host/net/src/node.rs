@@ -38,7 +38,7 @@ use crate::{
     config::{NodeConfig, RelayAddress},
     counters::NodeCounters,
     error::{OpenError, StartError},
-    gate::GateCounters,
+    gate::{GateCounters, GateDecision},
     policy::PolicyHandle,
     protocols::ProtocolTable,
     snapshot::{NodeEvent, NodeHealth, NodeSnapshot, NodeStatus, PeerReport},
@@ -72,6 +72,7 @@ struct Inner {
     streams: StreamsHandle,
     gate: Arc<GateCounters>,
     counters: Arc<NodeCounters>,
+    decisions: broadcast::Sender<GateDecision>,
     status: watch::Receiver<NodeStatus>,
     events: broadcast::Sender<NodeEvent>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -107,6 +108,7 @@ impl Node {
                 streams: parts.streams,
                 gate: parts.gate,
                 counters: parts.counters,
+                decisions: parts.decisions,
                 status,
                 events,
                 task: Mutex::new(Some(tokio::spawn(actor.run()))),
@@ -377,6 +379,11 @@ impl Node {
     /// Events from now on. A subscriber that lags behind misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
         self.inner.events.subscribe()
+    }
+
+    /// Decisions of the gate from now on. A subscriber that lags behind misses the oldest.
+    pub fn decisions(&self) -> broadcast::Receiver<GateDecision> {
+        self.inner.decisions.subscribe()
     }
 
     /// The live connections and stream counters.

@@ -3,13 +3,13 @@
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::FromRequestParts,
+    extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use peerup_api::{Answer, ErrorBody};
 use peerup_model::{ErrorCode, Failure};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
@@ -28,10 +28,68 @@ impl From<Failure> for Refusal {
 }
 
 impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if self.0.message.len() > MAX_MESSAGE {
+            let end = self.0.message.floor_char_boundary(MAX_MESSAGE);
+            self.0.message.truncate(end);
+            self.0.message.push_str(" ...");
+        }
         let status =
             StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(ErrorBody { error: self.0 })).into_response()
+    }
+}
+
+/// Bytes of a message that are answered: it may hold what the caller sent.
+const MAX_MESSAGE: usize = 2048;
+/// A JSON body whose faults are answered in the API's own form.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        // curl without a header sends a form type; the body is JSON all the same.
+        let (mut parts, body) = request.into_parts();
+        parts
+            .headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = Request::from_parts(parts, body);
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Failure::new(ErrorCode::Invalid, rejection.body_text())
+                .with_hint("send JSON as GET /v1/openapi.json has it")
+                .into()),
+        }
+    }
+}
+
+/// Parameters of the path, whose faults are answered in the API's own form.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = axum::extract::Path::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|rejection| Failure::new(ErrorCode::Invalid, rejection.body_text()).into())
+    }
+}
+
+/// Parameters of the query, likewise.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let read = axum::extract::Query::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Query(value)| Self(value))
+            .map_err(|rejection| Failure::new(ErrorCode::Invalid, rejection.body_text()).into())
     }
 }
 

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use peerup_api::{ConfigApplyRequest, ConfigPlanRequest, ConfigRollbackRequest};
 
-use super::{
-    answer::{Format, Refusal},
-    routes::JsonBody,
-};
+use super::answer::{Format, JsonBody, Refusal};
 use crate::{
     app::{self, App},
     config_guard, config_state,

@@ -1,67 +1,40 @@
 //! The endpoints that answer at once, each a few lines over the parts that do the work.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
-    Json,
-    extract::{FromRequest, Path, Query, Request, State, rejection::JsonRejection},
+    Extension, Json,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use peerup_api::{
-    AuthEntry, AuthRequest, ExposeRequest, InviteRequest, JoinRequest, RelayRequest, ResolveAnswer,
-    ResolveRequest, ServiceUpdate,
+    AuthEntry, AuthRequest, DoneInfo, ExposeRequest, InviteRequest, JoinRequest, PathInfo, RelayRequest,
+    ResolveAnswer, ResolveRequest, ServiceUpdate,
 };
 use peerup_config::RelayAddress;
 use peerup_lifecycle::Manner;
 use peerup_model::{ErrorCode, Failure, PluginName, ServiceName};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-use super::answer::{Format, Refusal};
+use super::answer::{Format, JsonBody, Path, Query, Refusal};
 use crate::{
-    app::App,
+    app::{App, blocking},
     describe::{self, read_auth_request},
+    endpoint::Cookie,
     forward,
     names::ChosenBy,
     pairing, status, supervisor, why,
 };
 
-/// How long a client may take to send a request's body.
-const BODY_TIME: Duration = Duration::from_secs(30);
+/// The longest address of a relay: a name of the DNS, a path of a WebSocket and a peer id fit in.
+const MAX_ADDRESS: usize = 1024;
 
 type Answer = Result<Response, Refusal>;
 
-/// A JSON body whose faults are answered in the API's own form.
-#[derive(Debug)]
-pub(super) struct JsonBody<T>(pub(super) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        // curl without a header sends a form type; the body is JSON all the same.
-        let (mut parts, body) = request.into_parts();
-        parts.headers.insert(
-            axum::http::header::CONTENT_TYPE,
-            axum::http::HeaderValue::from_static("application/json"),
-        );
-        let request = Request::from_parts(parts, body);
-        match tokio::time::timeout(BODY_TIME, Json::<T>::from_request(request, state)).await {
-            Ok(Ok(Json(value))) => Ok(Self(value)),
-            Ok(Err(rejection)) => Err(body_failure(&rejection).into()),
-            Err(_) => {
-                let message = format!("the request's body did not come within {BODY_TIME:?}");
-                Err(Failure::new(ErrorCode::TimedOut, message).into())
-            }
-        }
+fn done(status: &str) -> DoneInfo {
+    DoneInfo {
+        status: status.to_owned(),
     }
-}
-
-fn body_failure(rejection: &JsonRejection) -> Failure {
-    Failure::new(ErrorCode::Invalid, rejection.body_text())
-}
-
-fn done(status: &str) -> serde_json::Value {
-    serde_json::json!({ "status": status })
 }
 
 fn invalid(error: impl std::fmt::Display) -> Refusal {
@@ -124,14 +97,20 @@ fn known_service(app: &App, name: &str) -> Result<ServiceName, Failure> {
     )
 }
 
-pub(super) async fn peers(State(app): State<Arc<App>>, format: Format, request: Request) -> Answer {
-    let all = request
-        .uri()
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .any(|pair| pair == "all=true");
-    Ok(format.answer(status::peers(&app, all).await?))
+pub(super) async fn peers(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Query(query): Query<PeersQuery>,
+) -> Answer {
+    Ok(format.answer(status::peers(&app, query.all).await?))
+}
+
+/// What `GET /v1/peers` takes.
+#[derive(Debug, Deserialize)]
+pub(super) struct PeersQuery {
+    /// Those without a connection too.
+    #[serde(default)]
+    all: bool,
 }
 
 pub(super) async fn why(State(app): State<Arc<App>>, format: Format, Path(peer): Path<String>) -> Answer {
@@ -141,16 +120,14 @@ pub(super) async fn why(State(app): State<Arc<App>>, format: Format, Path(peer):
 /// Every live connection of every peer.
 pub(super) async fn paths(State(app): State<Arc<App>>, format: Format) -> Answer {
     let peers = status::peers(&app, true).await?;
-    let paths: Vec<serde_json::Value> = peers
-        .iter()
+    let paths: Vec<PathInfo> = peers
+        .into_iter()
         .flat_map(|peer| {
-            peer.connections.iter().map(move |connection| {
-                let mut path = serde_json::to_value(connection).unwrap_or_default();
-                if let Some(object) = path.as_object_mut() {
-                    object.insert("peer_id".to_owned(), peer.id.clone().into());
-                    object.insert("name".to_owned(), peer.name.clone().into());
-                }
-                path
+            let (peer_id, name) = (peer.id, peer.name);
+            peer.connections.into_iter().map(move |connection| PathInfo {
+                connection,
+                peer_id: peer_id.clone(),
+                name: name.clone(),
             })
         })
         .collect();
@@ -242,6 +219,11 @@ pub(super) async fn remove_relay(
 }
 
 fn relay_address(text: &str) -> Result<RelayAddress, Refusal> {
+    if text.len() > MAX_ADDRESS {
+        return Err(invalid(format!(
+            "an address has at most {MAX_ADDRESS} characters"
+        )));
+    }
     text.parse().map_err(invalid)
 }
 
@@ -454,6 +436,21 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Answer {
     let text = crate::metrics::scrape(&app).await?;
     let kind = (axum::http::header::CONTENT_TYPE, peerup_ops::METRICS_TYPE);
     Ok(([kind], text).into_response())
+}
+
+/// The OpenAPI document of this API, which is made of the same types.
+pub(super) async fn openapi() -> Json<serde_json::Value> {
+    Json(peerup_api::openapi())
+}
+
+/// Writes a new cookie. The old one is worth nothing when this answers.
+pub(super) async fn rotate_cookie(Extension(cookie): Extension<Option<Cookie>>, format: Format) -> Answer {
+    let Some(cookie) = cookie else {
+        let message = "this node has no socket, and so no cookie";
+        return Err(Failure::new(ErrorCode::Conflict, message).into());
+    };
+    blocking(move || cookie.rotate()).await?;
+    Ok(format.answer(done("rotated")))
 }
 
 pub(super) async fn shutdown(State(app): State<Arc<App>>, format: Format) -> Answer {

@@ -5,12 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Bytes,
-    extract::{FromRequest, Path, Query, Request, State},
-    http::Uri,
-    response::Response,
-};
+use axum::{body::Bytes, extract::State, response::Response};
 use libp2p_identity::PeerId;
 use peerup_api::{ConnectRequest, PingRequest, PluginCall, PluginLogLine, TracerouteRequest};
 use peerup_engine::{CommandEvent, CommandRun, PluginError};
@@ -20,8 +15,8 @@ use serde_json::Value;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
 use super::{
-    answer::{Format, LINES_IN_FLIGHT, Refusal},
-    routes::{self, JsonBody},
+    answer::{Format, JsonBody, LINES_IN_FLIGHT, Path, Query, Refusal},
+    routes,
 };
 use crate::{app::App, forward, plugin_failure};
 
@@ -161,16 +156,10 @@ fn event_line(event: &CommandEvent, format: Format) -> Bytes {
 pub(super) async fn connect(
     State(app): State<Arc<App>>,
     format: Format,
-    uri: Uri,
-    request: Request,
+    Query(query): Query<FollowQuery>,
+    JsonBody(request): JsonBody<ConnectRequest>,
 ) -> Result<Response, Refusal> {
-    let follow = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .any(|pair| pair == "follow=true");
-    let JsonBody(request) = JsonBody::<ConnectRequest>::from_request(request, &app).await?;
-    if !follow {
+    if !query.follow {
         return routes::connect(&app, request, format).await;
     }
     let mut started = forward::start(&app, request).await?;
@@ -199,6 +188,14 @@ pub(super) async fn connect(
         }
     });
     Ok(format.stream(lines))
+}
+
+/// What `POST /v1/connect` takes.
+#[derive(Debug, Deserialize)]
+pub(super) struct FollowQuery {
+    /// Whether to answer with lines, and to end the proxy when the caller goes.
+    #[serde(default)]
+    follow: bool,
 }
 
 /// Lines of `GET /v1/plugins/{name}/logs` where the caller names no number.

@@ -50,7 +50,7 @@ use crate::{
     config::{DiscoveryConfig, NodeConfig},
     counters::{DialOutcome, NodeCounters},
     error::{StartError, root_cause},
-    gate::{Gate, GateCounters},
+    gate::{Gate, GateCounters, GateDecision},
     netwatch::{NetEvent, NetWatch},
     policy::PolicyHandle,
     protocols::{Audience, ProtocolTable},
@@ -107,6 +107,7 @@ pub(super) struct NodeParts {
     pub(super) streams: StreamsHandle,
     pub(super) gate: Arc<GateCounters>,
     pub(super) counters: Arc<NodeCounters>,
+    pub(super) decisions: broadcast::Sender<GateDecision>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
 }
 
@@ -173,6 +174,7 @@ impl NodeActor {
         let gate = Gate::new(policy.clone());
         let gate_counters = gate.counters();
         let counters = Arc::<NodeCounters>::default();
+        let decisions = gate.decisions();
         let agent = config.agent;
         let discovery = Discovery::new(config.keypair.clone());
         let ways = ways_to_be_found(config.discovery, &config.listen);
@@ -210,6 +212,7 @@ impl NodeActor {
             streams: handle.clone(),
             gate: gate_counters,
             counters: counters.clone(),
+            decisions,
             inbound,
         };
         let mut actor = Self {
