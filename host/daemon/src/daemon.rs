@@ -18,7 +18,8 @@ use crate::{
     audit::{AUDIT_FILE, Audit},
     dispatch,
     endpoint::Endpoint,
-    events::{self, Events},
+    event_sources,
+    events::Events,
     http,
     network::Network,
     notify,
@@ -302,7 +303,7 @@ async fn assemble(
         tasks,
     });
     network.connect(&app);
-    events::connect(&app);
+    event_sources::connect(&app);
     app.tell_path_wishes().await;
     Ok((app, inbound))
 }
