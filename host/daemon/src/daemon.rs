@@ -18,7 +18,8 @@ use crate::{
     audit::{AUDIT_FILE, Audit},
     config_guard, dispatch,
     endpoint::Endpoint,
-    events::{self, Events},
+    event_sources,
+    events::Events,
     http, metrics,
     network::Network,
     plugin_calls::PluginCalls,
@@ -392,7 +393,7 @@ async fn assemble(
         tasks,
     });
     network.connect(&app);
-    events::connect(&app);
+    event_sources::connect(&app);
     app.tell_path_wishes().await;
     Ok((app, inbound))
 }

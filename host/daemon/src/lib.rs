@@ -14,6 +14,7 @@ mod describe;
 mod dispatch;
 mod doctor;
 mod endpoint;
+mod event_sources;
 mod events;
 mod extra_keys;
 mod failure;
