@@ -17,6 +17,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+const PROXY_NOTE: &str = "A peer that is called like one of these commands is written as its id.";
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon, 4 denied, 5 peer unreachable, \
     6 config invalid, 7 check not met, 124 timed out, 130 interrupted.";
 
@@ -61,7 +62,13 @@ pub(crate) enum Command {
     /// Run the daemon, or speak to the running one.
     #[command(visible_alias = "serve", args_conflicts_with_subcommands = true)]
     Daemon(Daemon),
-    /// Forward a local port to a service of a peer, until interrupted.
+    /// Forward a local port to a service of a peer, until interrupted, or kept by the daemon.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        override_usage = "peerup proxy [OPTIONS] <PEER> <SERVICE> [LISTEN]\n       peerup proxy <COMMAND>",
+        after_help = PROXY_NOTE
+    )]
     Proxy(Proxy),
     /// Measure the round trip to a peer and show the path it takes.
     Ping(Ping),
@@ -204,12 +211,48 @@ pub(crate) enum DaemonCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Proxy {
+    #[command(subcommand)]
+    pub(crate) command: Option<ProxyCommand>,
     /// A name, a peer id, or a unique prefix of one.
-    pub(crate) peer: String,
+    #[arg(required = true)]
+    pub(crate) peer: Option<String>,
     /// The service at that peer.
-    pub(crate) service: String,
+    #[arg(required = true)]
+    pub(crate) service: Option<String>,
     /// A port, or address:port [default: a free port on 127.0.0.1].
     pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxyCommand {
+    /// Write a proxy into the config: the daemon keeps it, also while the peer is away and after a restart.
+    Add {
+        /// What to call it: lower-case letters, digits and dashes.
+        name: String,
+        /// A name or a peer id.
+        peer: String,
+        /// The service at that peer.
+        service: String,
+        /// A port on 127.0.0.1, or address:port.
+        listen: String,
+    },
+    /// Show the proxies, those of the config and those that end with the daemon.
+    List,
+    /// End a proxy and take it out of the config.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Listen again.
+    Enable {
+        /// Its name.
+        name: String,
+    },
+    /// Listen no longer, but keep it in the config.
+    Disable {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ mod pairing;
 mod paths;
 mod plugin_switches;
 mod plugins;
+mod proxies;
 mod questions;
 #[cfg(feature = "oci")]
 mod registry;

@@ -13,6 +13,6 @@ pub use types::{
     Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody,
     ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo, NatInfo,
     PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginFlagInfo, PluginInfo, PluginLimitsInfo,
-    PluginLogLine, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate,
+    PluginLogLine, ProxyRequest, ProxyUpdate, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate,
     StatusInfo, TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
 };

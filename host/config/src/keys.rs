@@ -78,6 +78,15 @@ pub(crate) const NODE: Shape = Map(&[
             ),
         ])),
     ),
+    (
+        "proxies",
+        Named(&Map(&[
+            ("peer", Value),
+            ("service", Value),
+            ("listen", Value),
+            ("enabled", Value),
+        ])),
+    ),
     ("names", Named(&Value)),
     ("resolvers", List),
     (

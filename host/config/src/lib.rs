@@ -19,6 +19,7 @@ mod patch;
 mod paths;
 mod plugins;
 mod position;
+mod proxies;
 mod raw;
 mod relay;
 mod section;
@@ -40,6 +41,7 @@ pub use node::{
 };
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
 pub use plugins::{PluginEntry, PluginLimits, default_plugins};
+pub use proxies::{MAX_PROXIES, ProxyEntry};
 pub use relay::{Enrollment, RelayConfig, RelayResources};
 pub use section::{GrantEntry, PluginSection};
 pub use template::{NodeTemplate, RelayTemplate, render_node_config, render_relay_config};

@@ -28,6 +28,7 @@ use crate::{
     proxies::Proxies,
     resolvers::{Chain, Resolvers},
     services::ServiceTable,
+    standing::StandingProxies,
     supervisor::Supervisor,
 };
 
@@ -46,6 +47,9 @@ pub(crate) struct App {
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
     pub(crate) proxies: Proxies,
+    pub(crate) standing: StandingProxies,
+    /// Whether the proxies of the config run here; a node of one command leaves them to the daemon.
+    keeps_proxies: bool,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
     /// Ends the node when it is cancelled.
@@ -73,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) logs: Arc<PluginLogs>,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
+    pub(crate) keeps_proxies: bool,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -94,6 +99,8 @@ impl App {
             calls: parts.calls,
             audit: parts.audit,
             proxies: Proxies::default(),
+            standing: StandingProxies::default(),
+            keeps_proxies: parts.keeps_proxies,
             invites: Invites::default(),
             started: Instant::now(),
             shutdown: parts.shutdown,
@@ -241,13 +248,21 @@ impl App {
         self.node.set_relay_only(everybody, exceptions).await;
     }
 
-    async fn put_in_force(&self, config: NodeConfig) -> Result<(), Failure> {
+    /// Starts and ends proxies until they are those of the config.
+    pub(crate) async fn keep_proxies(self: &Arc<Self>) {
+        if self.keeps_proxies {
+            self.standing.apply(self).await;
+        }
+    }
+
+    async fn put_in_force(self: &Arc<Self>, config: NodeConfig) -> Result<(), Failure> {
         let config = Arc::new(config);
         self.config.store(config.clone());
         self.access.set_infra(infra(&config));
         self.plugins.apply(config.clone()).await;
         self.node.set_relays(relays(&config)).await;
         self.tell_path_wishes().await;
+        self.keep_proxies().await;
         self.services.set(&config)
     }
 }

@@ -96,6 +96,7 @@ impl Daemon {
         let (app, inbound) = assemble(&options, config, identity, &folder).await?;
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
+        app.keep_proxies().await;
         let mut endpoint_kept = None;
         if let Some((endpoint, listener)) = endpoint {
             let router = http::router(app.clone(), Some(endpoint.cookie().to_owned()));
@@ -294,6 +295,7 @@ async fn assemble(
         logs,
         calls,
         audit,
+        keeps_proxies: options.mode == Mode::Daemon,
         shutdown,
         tasks,
     });

@@ -30,6 +30,7 @@ mod resolver_cache;
 mod resolvers;
 mod services;
 mod sources;
+mod standing;
 mod status;
 mod supervisor;
 mod why;
@@ -40,6 +41,7 @@ pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;
+pub use standing::describe_proxy;
 pub use sources::{bundled_manifests, is_bundled};
 
 use libp2p_identity::PeerId;

@@ -28,7 +28,7 @@ use crate::{
 /// How long a client may take to send a request's body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// A JSON body whose faults are answered in the API's own form.
 #[derive(Debug)]
@@ -60,11 +60,11 @@ fn body_failure(rejection: &JsonRejection) -> Failure {
     Failure::new(ErrorCode::Invalid, rejection.body_text())
 }
 
-fn done(status: &str) -> serde_json::Value {
+pub(super) fn done(status: &str) -> serde_json::Value {
     serde_json::json!({ "status": status })
 }
 
-fn invalid(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn invalid(error: impl std::fmt::Display) -> Refusal {
     Refusal(Failure::new(ErrorCode::Invalid, error.to_string()))
 }
 
@@ -259,7 +259,9 @@ pub(super) async fn resolve(
 }
 
 pub(super) async fn connections(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(app.proxies.list()))
+    let mut list = app.standing.list(&app);
+    list.extend(app.proxies.list());
+    Ok(format.answer(list))
 }
 
 pub(super) async fn disconnect(
@@ -270,9 +272,15 @@ pub(super) async fn disconnect(
     if app.proxies.remove(&id) {
         return Ok(format.answer(done("disconnected")));
     }
+    if app.config().proxies.contains_key(id.as_str()) {
+        let message = format!("{id} is a proxy of the config, which the daemon keeps");
+        return Err(Failure::new(ErrorCode::Conflict, message)
+            .with_hint(format!("peerup proxy disable {id}, or: peerup proxy remove {id}"))
+            .into());
+    }
     Err(
         Failure::new(ErrorCode::NotFound, format!("there is no proxy {id}"))
-            .with_hint("see them with: GET /v1/connect")
+            .with_hint("see them with: peerup proxy list")
             .into(),
     )
 }
