@@ -113,11 +113,64 @@ pub(crate) enum Command {
     Plugin(Plugin),
     /// Find out what is wrong with this node and its machine, and what to do.
     Doctor(Doctor),
+    /// Show the last lines of the daemon's log, from its memory.
+    Logs {
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the lines so far.
+        #[arg(
+            short = 'n',
+            long,
+            value_name = "N",
+            default_value_t = 100,
+            env = "PEERUP_LINES"
+        )]
+        lines: usize,
+    },
+    /// Pack what others need to find a fault into one file, without ids, addresses and names.
+    DebugBundle(DebugBundle),
+    /// Print what makes a shell complete words, flags and names: source <(peerup completion bash).
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write a page for each command into a folder.
+    Man {
+        /// The folder for the pages.
+        #[arg(long, value_name = "D", env = "PEERUP_DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print the version.
     Version,
     /// A word of a plugin.
     #[command(external_subcommand)]
     Word(Vec<String>),
+}
+
+/// A shell that can complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// source <(peerup completion bash)
+    Bash,
+    /// source <(peerup completion zsh)
+    Zsh,
+    /// peerup completion fish | source
+    Fish,
+    /// peerup completion powershell | Out-String | Invoke-Expression
+    Powershell,
+}
+
+impl Shell {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+            Self::Powershell => "powershell",
+        }
+    }
 }
 
 impl Command {
@@ -641,6 +694,16 @@ pub(crate) struct PluginConsent {
     /// Grant all that the plugin declares.
     #[arg(long)]
     pub(crate) yes_as_declared: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DebugBundle {
+    /// The file to make [default: peerup-debug-TIME.tar.gz].
+    #[arg(long, value_name = "FILE", env = "PEERUP_OUT")]
+    pub(crate) out: Option<PathBuf>,
+    /// Leave ids, addresses, names, paths and plugins' settings readable.
+    #[arg(long)]
+    pub(crate) no_mask: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,10 +7,17 @@ use std::{
 };
 
 use peerup_config::{FindError, Loaded, NodeConfig, SearchPlaces};
+use peerup_daemon::DaemonLog;
 use peerup_model::{ErrorCode, Failure};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::arguments::{Color, Global};
+use crate::{
+    arguments::{Color, Global},
+    daemon_log::DaemonLogLayer,
+};
+
+/// What of its log a daemon keeps in memory.
+const KEPT: &str = "info,netlink_packet_route=error,libp2p_kad=error,libp2p_mdns=warn";
 
 /// The global flags, resolved.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(crate) struct Context {
     color: bool,
     verbose: u8,
     quiet: bool,
+    /// The last lines of the log of this process, where it is a daemon.
+    pub(crate) log: DaemonLog,
 }
 
 impl Context {
@@ -39,6 +48,7 @@ impl Context {
             paint: wanted(std::io::stdout().is_terminal()),
             verbose: global.verbose,
             quiet: global.quiet,
+            log: DaemonLog::default(),
         }
     }
 
@@ -48,6 +58,7 @@ impl Context {
             config: Some(config),
             // What a command inside another one prints is no data.
             json: false,
+            log: self.log.clone(),
             ..*self
         }
     }
@@ -63,11 +74,13 @@ impl Context {
             color: if chosen { later.color } else { self.color },
             verbose: self.verbose.max(later.verbose),
             quiet: self.quiet || later.quiet,
+            log: self.log.clone(),
         }
     }
 
-    /// Starts the log on standard error.
+    /// Starts the log on standard error. A daemon's is kept in memory too, whatever is shown of it.
     pub(crate) fn start_log(&self, level: &str) {
+        let is_daemon = level == "info";
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
             (false, 0) => level,
@@ -84,13 +97,14 @@ impl Context {
             other => other.to_owned(),
         };
         let filter = EnvFilter::try_from_env("PEERUP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-        // Fails only where a log was started already.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let shown = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(self.color)
             .with_target(false)
-            .try_init();
+            .with_filter(filter);
+        let kept = is_daemon.then(|| DaemonLogLayer::new(self.log.clone()).with_filter(EnvFilter::new(KEPT)));
+        // Fails only where a log was started already.
+        let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
     }
 
     /// Returns the places where a config may lie.

@@ -67,7 +67,7 @@ async fn start(context: &Context) -> Result<(), Failure> {
     let daemon = tokio::select! {
         biased;
         () = &mut signal => return Ok(()),
-        started = Daemon::start(DaemonOptions { config, mode: Mode::Daemon }) => started?,
+        started = Daemon::start(DaemonOptions { config, mode: Mode::Daemon, log: context.log.clone() }) => started?,
     };
     let token = daemon.shutdown_token();
     tokio::spawn(async move {

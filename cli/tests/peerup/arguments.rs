@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 19] = [
+const WORDS: [(&str, &[&str]); 23] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -20,7 +20,7 @@ const WORDS: [(&str, &[&str]); 19] = [
             "reload",
         ],
     ),
-    ("proxy", &[]),
+    ("proxy", &["add", "list", "remove", "enable", "disable"]),
     ("ping", &[]),
     ("traceroute", &[]),
     ("resolve", &[]),
@@ -43,6 +43,10 @@ const WORDS: [(&str, &[&str]); 19] = [
             "disable-all",
             "reload",
             "logs",
+            "run",
+            "trace",
+            "test",
+            "dev",
             "new",
             "build",
             "check",
@@ -56,6 +60,10 @@ const WORDS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("doctor", &[]),
+    ("logs", &[]),
+    ("debug-bundle", &[]),
+    ("completion", &[]),
+    ("man", &[]),
     ("version", &[]),
 ];
 

@@ -12,6 +12,8 @@ mod access;
 mod arguments;
 mod authoring;
 mod authors;
+mod bundle;
+mod completion;
 mod daemon;
 mod doctor;
 mod ending;
@@ -28,6 +30,7 @@ mod questions;
 mod registry;
 mod relay;
 mod support;
+mod terminals;
 mod traceroute;
 mod tunnels;
 #[cfg(feature = "oci")]

@@ -19,6 +19,7 @@ use crate::{
     dispatch,
     endpoint::Endpoint,
     http,
+    log_ring::DaemonLog,
     network::Network,
     notify,
     plugin_calls::PluginCalls,
@@ -65,6 +66,8 @@ pub struct DaemonOptions {
     pub config: PathBuf,
     /// What kind of node.
     pub mode: Mode,
+    /// Where the log of this process is kept in memory, for those who read it through the API.
+    pub log: DaemonLog,
 }
 
 /// A running node.
@@ -293,6 +296,7 @@ async fn assemble(
         engine,
         plugins,
         logs,
+        log: options.log.clone(),
         calls,
         audit,
         keeps_proxies: options.mode == Mode::Daemon,

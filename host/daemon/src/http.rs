@@ -91,6 +91,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/plugins/{name}/calls", get(streams::plugin_calls))
         .route("/v1/plugins/{name}/commands/{command}", post(streams::command))
         .route("/v1/config/reload", post(routes::reload))
+        .route("/v1/logs", get(streams::logs))
         .route("/v1/shutdown", post(routes::shutdown))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
