@@ -733,6 +733,95 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// Every command that does something, as its words.
+    fn commands(command: &clap::Command, words: &[String], into: &mut Vec<Vec<String>>) {
+        let below: Vec<_> = command
+            .get_subcommands()
+            .filter(|below| !below.is_hide_set() && below.get_name() != "help")
+            .collect();
+        if !words.is_empty() && !(command.is_subcommand_required_set() && !below.is_empty()) {
+            into.push(words.to_vec());
+        }
+        for command in below {
+            let mut words = words.to_vec();
+            words.push(command.get_name().to_owned());
+            commands(command, &words, into);
+        }
+    }
+
+    fn every_command() -> Vec<Vec<String>> {
+        let mut all = Vec::new();
+        commands(&Arguments::command(), &[], &mut all);
+        all
+    }
+
+    fn file(path: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The lines of docs/CLI.md below a heading.
+    fn section(heading: &str) -> String {
+        let text = file("../docs/CLI.md");
+        let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+        section.split("\n## ").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn each_command_has_its_exit_codes_in_the_documentation() {
+        let rows = section("Exit codes by command");
+        let mut documented: Vec<&str> = rows
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .filter_map(|line| line.split('|').nth(1))
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        let mut expected: Vec<String> = every_command().iter().map(|words| words.join(" ")).collect();
+        documented.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(documented, expected);
+    }
+
+    #[test]
+    fn each_command_has_a_snapshot_of_its_help() {
+        for words in every_command() {
+            let (word, below) = words.split_first().unwrap();
+            let snapshot = file(&format!(
+                "tests/peerup/snapshots/peerup__arguments__help-{word}.snap"
+            ));
+            let usage = format!("peerup {}", words.join(" "));
+            assert!(snapshot.contains(&usage), "{usage}");
+            if let Some(below) = below.first() {
+                assert!(snapshot.contains(&format!("----- {word} {below}\n")), "{usage}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_of_a_json_snapshot_is_documented() {
+        let section = section("What --json prints");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peerup/snapshots");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("peerup__json__") || !name.ends_with(".snap") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let body = text.splitn(3, "---\n").nth(2).unwrap_or_default();
+            for line in body.lines().filter(|line| !line.contains(".grants.")) {
+                let keys = line.split(':').next().unwrap_or_default();
+                for key in keys.split('.').map(|key| key.trim_end_matches("[]")) {
+                    seen += 1;
+                    let known = key.is_empty() || section.contains(&format!("`{key}`"));
+                    assert!(known, "{name}: {key} stands nowhere in docs/CLI.md");
+                }
+            }
+        }
+        assert!(seen > 100, "{seen}");
+    }
+
     #[test]
     fn flags_stand_before_or_after_arguments() {
         for line in [

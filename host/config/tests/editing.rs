@@ -712,7 +712,7 @@ fn proxies_are_added_switched_and_taken_out_beside_comments() {
     assert_eq!(
         after,
         format!(
-            "{before}    enabled: false\n  two:\n    peer: phone\n    service: ssh\n    listen: 127.0.0.1:2222\n    enabled: true\n"
+            "{before}    enabled: false\n  two:\n    peer: phone\n    service: ssh\n    listen: \"127.0.0.1:2222\"\n    enabled: true\n"
         )
     );
     let again = edited(&after, |editor| {
