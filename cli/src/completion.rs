@@ -147,7 +147,11 @@ fn with_candidates(
         Some(_) => command,
         None if command.get_arguments().any(|known| known.get_id() == argument) => {
             let candidates = ArgValueCandidates::new(move || candidates(kind, config.as_deref()));
-            command.mut_arg(argument, |known| known.add(candidates))
+            // `mut_arg` would move it behind the other positional ones.
+            command.mut_args(|known| match known.get_id() == argument {
+                true => known.add(candidates.clone()),
+                false => known,
+            })
         }
         None => command,
     }

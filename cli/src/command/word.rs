@@ -52,8 +52,16 @@ pub(crate) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
     let Some(name) = words.first() else {
         return Err(usage("no command"));
     };
-    let config = context.config_path()?;
-    let mut known: Vec<Word> = all(&config)
+    let config = context.config_path();
+    // Without a config there are the words of the plugins that come with peerup.
+    let words_of_all = match &config {
+        Ok(config) => all(config),
+        Err(_) => peerup_daemon::bundled_manifests()
+            .into_iter()
+            .flat_map(words_of)
+            .collect(),
+    };
+    let mut known: Vec<Word> = words_of_all
         .into_iter()
         .filter(|word| word.command.name == *name)
         .collect();

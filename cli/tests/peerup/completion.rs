@@ -25,7 +25,7 @@ fn completes(node: &Node, words: &[&str]) -> Vec<String> {
     fs::write(&script, self::script(&node.folder, "bash")).unwrap();
     let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let program = format!(
-        "source {}\nCOMP_WORDS=({})\nCOMP_CWORD={}\nCOMP_TYPE=9\n_clap_complete_peerup peerup\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        "source {}\nCOMP_WORDS=({})\nCOMP_CWORD={}\nCOMP_TYPE=9\n_clap_complete_peerup peerup \"${{COMP_WORDS[COMP_CWORD]}}\"\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
         script.display(),
         line.join(" "),
         words.len() - 1,
