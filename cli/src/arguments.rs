@@ -739,7 +739,7 @@ mod tests {
             .get_subcommands()
             .filter(|below| !below.is_hide_set() && below.get_name() != "help")
             .collect();
-        if !words.is_empty() && !(command.is_subcommand_required_set() && !below.is_empty()) {
+        if !words.is_empty() && (below.is_empty() || !command.is_subcommand_required_set()) {
             into.push(words.to_vec());
         }
         for command in below {

@@ -42,7 +42,8 @@ impl Session {
             config,
             mode,
             log: DaemonLog::default(),
-        }).await?;
+        })
+        .await?;
         Ok(Self {
             client: node.client(),
             node: Some(node),

@@ -117,10 +117,13 @@ async fn collect(context: &Context, path: &Path, text: &str, config: Option<&Nod
             content: Content::Yaml(text.to_owned()),
         },
     ];
-    let doctor = peerup_daemon::doctor(context.config_path(), DoctorOptions {
-        fix: false,
-        root: PathBuf::from("/"),
-    });
+    let doctor = peerup_daemon::doctor(
+        context.config_path(),
+        DoctorOptions {
+            fix: false,
+            root: PathBuf::from("/"),
+        },
+    );
     files.push(file(
         "doctor.json",
         serde_json::to_value(doctor.await).unwrap_or_default(),
@@ -188,10 +191,7 @@ fn pack(files: &[File]) -> Result<Vec<u8>, Failure> {
             .append_data(&mut header, format!("{FOLDER}/{}", file.name), bytes.as_slice())
             .map_err(broken)?;
     }
-    archive
-        .into_inner()
-        .and_then(GzEncoder::finish)
-        .map_err(broken)
+    archive.into_inner().and_then(GzEncoder::finish).map_err(broken)
 }
 
 /// Writes the archive for its owner alone, and over nothing.
@@ -213,7 +213,5 @@ fn write(path: &Path, archive: &[u8]) -> Result<(), Failure> {
 }
 
 fn stamp() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y%m%d-%H%M%S")
-        .to_string()
+    jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
 }

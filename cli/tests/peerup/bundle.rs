@@ -10,15 +10,29 @@ const RELAY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 /// A node in which everything that must not leave it is a word that stands nowhere else.
 fn crafted(folder: &Path) -> Node {
     let node = Node::init(folder, "qwzanzibar");
-    node.run(&["auth", "add", FRIEND, "--name", "qwfriend", "--comment", "qwcomment"])
+    node.run(&[
+        "auth",
+        "add",
+        FRIEND,
+        "--name",
+        "qwfriend",
+        "--comment",
+        "qwcomment",
+    ])
+    .ok();
+    node.run(&["service", "add", "qwmuseum", "qwintranet.example.org:8443"])
         .ok();
-    node.run(&["service", "add", "qwmuseum", "qwintranet.example.org:8443"]).ok();
     node.run(&["service", "add", "qwprinter", "192.0.2.77:631"]).ok();
-    node.run(&["proxy", "add", "qwgate", "qwfriend", "qwlibrary", "18080"]).ok();
+    node.run(&["proxy", "add", "qwgate", "qwfriend", "qwlibrary", "18080"])
+        .ok();
     let relay = format!("/dns4/qwrelay.example.net/tcp/7777/p2p/{RELAY}");
     node.run(&["relay", "add", &relay]).ok();
-    node.run(&["relay", "add", &format!("/ip4/198.51.100.23/tcp/7777/p2p/{RELAY}")])
-        .ok();
+    node.run(&[
+        "relay",
+        "add",
+        &format!("/ip4/198.51.100.23/tcp/7777/p2p/{RELAY}"),
+    ])
+    .ok();
     node.edit(|text| {
         format!(
             "# qwcommentline\n{}",
@@ -57,21 +71,43 @@ fn a_bundle_tells_neither_who_nor_where() {
     let own = node.peer_id();
     node.run(&["debug-bundle", "--out", "one.tar.gz"]).ok();
     let text = unpack(&node, "one.tar.gz");
-    for file in ["config.yaml", "status.json", "peers.json", "plugins.json", "doctor.json", "log.txt", "versions.json"] {
+    for file in [
+        "config.yaml",
+        "status.json",
+        "peers.json",
+        "plugins.json",
+        "doctor.json",
+        "log.txt",
+        "versions.json",
+    ] {
         assert!(text.contains(&format!("--- {file}\n")), "{file}: {text}");
     }
     let home = node.folder.display().to_string();
-    for told in [own.as_str(), FRIEND, RELAY, "qw", "192.0.2.77", "198.51.100.23", cookie.trim(), &home] {
+    for told in [
+        own.as_str(),
+        FRIEND,
+        RELAY,
+        "qw",
+        "192.0.2.77",
+        "198.51.100.23",
+        cookie.trim(),
+        &home,
+    ] {
         let line = text.lines().find(|line| line.contains(told));
         assert!(line.is_none(), "{told} in {line:?}");
     }
     assert!(text.contains("<peer-1>") && text.contains("<name-1>"), "{text}");
 
-    node.run(&["debug-bundle", "--out", "one.tar.gz"]).fails(1, &["exists already"]);
-    node.run(&["debug-bundle", "--out", "two.tar.gz", "--no-mask"]).ok();
+    node.run(&["debug-bundle", "--out", "one.tar.gz"])
+        .fails(1, &["exists already"]);
+    node.run(&["debug-bundle", "--out", "two.tar.gz", "--no-mask"])
+        .ok();
     let text = unpack(&node, "two.tar.gz");
     assert!(text.contains(&own) && text.contains("qwmuseum"), "{text}");
-    assert!(!text.contains(cookie.trim()) && !text.contains("qwcomment\n"), "{text}");
+    assert!(
+        !text.contains(cookie.trim()) && !text.contains("qwcomment\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn a_real_bash_completes_words_flags_and_names() {
     let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
     node.run(&["auth", "add", peer, "--name", "zanzibar"]).ok();
     node.run(&["service", "add", "museum", "localhost:80"]).ok();
-    node.run(&["proxy", "add", "gate", "zanzibar", "library", "8080"]).ok();
+    node.run(&["proxy", "add", "gate", "zanzibar", "library", "8080"])
+        .ok();
     let config = node.config.to_str().unwrap().to_owned();
     let at = |words: &[&str]| {
         let mut all = vec!["peerup", "--config", &config];
@@ -85,7 +86,10 @@ fn a_real_bash_completes_words_flags_and_names() {
     ];
     for (words, expected) in without_daemon {
         let offered = at(words);
-        assert!(offered.iter().any(|word| word == expected), "{words:?}: {offered:?}");
+        assert!(
+            offered.iter().any(|word| word == expected),
+            "{words:?}: {offered:?}"
+        );
     }
     assert!(at(&["ping", "nobody"]).iter().all(String::is_empty));
     assert!(!node.file("daemon.sock").exists());
@@ -103,7 +107,11 @@ fn a_real_bash_completes_words_flags_and_names() {
 fn nothing_is_completed_where_there_is_no_config() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::blank(folder.path(), "blank");
-    assert!(completes(&node, &["peerup", "ping", ""]).iter().all(|word| word.is_empty() || word.starts_with('-')));
+    assert!(
+        completes(&node, &["peerup", "ping", ""])
+            .iter()
+            .all(|word| word.is_empty() || word.starts_with('-'))
+    );
 }
 
 #[test]
@@ -116,7 +124,10 @@ fn the_manual_has_pages_that_a_reader_takes() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert!(pages.iter().any(|page| page.ends_with("peerup-proxy-add.1")), "{pages:?}");
+    assert!(
+        pages.iter().any(|page| page.ends_with("peerup-proxy-add.1")),
+        "{pages:?}"
+    );
     if has("mandoc") {
         let mut command = Command::new("mandoc");
         command.args(["-T", "lint", "-W", "error"]).args(&pages);
@@ -124,7 +135,10 @@ fn the_manual_has_pages_that_a_reader_takes() {
     }
     if has("man") {
         let mut command = Command::new("man");
-        command.arg("-l").arg(folder.path().join("pages/peerup-ping.1")).env("MANPAGER", "cat");
+        command
+            .arg("-l")
+            .arg(folder.path().join("pages/peerup-ping.1"))
+            .env("MANPAGER", "cat");
         assert!(Outcome::of(command).ok().contains("--until-direct"));
     }
 }

@@ -95,7 +95,14 @@ fn the_shapes_of_a_running_daemon_are_kept() {
     let connected = laptop.run(&connect).json();
     insta::assert_snapshot!("json-connect", shape(&connected));
     laptop
-        .run(&["proxy", "add", "desk", "home", "echo", &crate::support::free_port().to_string()])
+        .run(&[
+            "proxy",
+            "add",
+            "desk",
+            "home",
+            "echo",
+            &crate::support::free_port().to_string(),
+        ])
         .ok();
     let proxies = laptop.run(&["proxy", "list", "--json"]).json();
     insta::assert_snapshot!("json-proxy-list", shape(&proxies));

@@ -65,7 +65,9 @@ fn a_port_that_is_taken_is_told_and_tried_again() {
     let pair = Pair::start();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let outcome = pair.laptop.run(&["proxy", "add", "desk", "home", "echo", &address]);
+    let outcome = pair
+        .laptop
+        .run(&["proxy", "add", "desk", "home", "echo", &address]);
     assert_eq!(outcome.code, 0, "{outcome:#?}");
     assert!(outcome.stderr.contains("another program"), "{outcome:#?}");
     let desk = listed(&pair.laptop, "desk");
@@ -75,7 +77,9 @@ fn a_port_that_is_taken_is_told_and_tried_again() {
 
     drop(taken);
 
-    eventually("the port is free", || listed(&pair.laptop, "desk")["state"] == "listening");
+    eventually("the port is free", || {
+        listed(&pair.laptop, "desk")["state"] == "listening"
+    });
     assert!(carries(&address));
 }
 
@@ -121,9 +125,14 @@ fn proxies_are_switched_live_and_comments_stay() {
     assert!(!listens(&address));
 
     let text = pair.laptop.read("config.yaml");
-    assert!(text.contains("# Kept by hand.") && text.contains("# The desk."), "{text}");
+    assert!(
+        text.contains("# Kept by hand.") && text.contains("# The desk."),
+        "{text}"
+    );
     assert!(!text.contains("desk:"), "{text}");
-    pair.laptop.run(&["proxy", "remove", "desk"]).fails(1, &["no proxy desk"]);
+    pair.laptop
+        .run(&["proxy", "remove", "desk"])
+        .fails(1, &["no proxy desk"]);
 }
 
 #[test]

@@ -23,7 +23,10 @@ fn colours_are_for_terminals() {
         let (_, shown) = Terminal::start(never).ends();
         assert!(!shown.contains("\u{1b}["), "{shown:?}");
         let piped = Outcome::of(coloured(node.command(arguments)));
-        assert!(!(piped.stdout + &piped.stderr).contains("\u{1b}["), "{arguments:?}");
+        assert!(
+            !(piped.stdout + &piped.stderr).contains("\u{1b}["),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -75,13 +78,20 @@ fn init_asks_checks_each_answer_and_shows_what_comes_of_it() {
     let port = free_port();
     terminal.types(&format!("{port}\n"));
     terminal.shows(MAKE);
-    assert!(!node.file("made").exists(), "nothing is written before the last answer");
+    assert!(
+        !node.file("made").exists(),
+        "nothing is written before the last answer"
+    );
     terminal.types("\n");
     let (code, shown) = terminal.ends();
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("next: start it with `peerup daemon`"), "{shown}");
     let config = node.read("made/config.yaml");
-    for text in ["name: attic", "/ip4/203.0.113.5/tcp/7777/p2p/12D3KooWK99", &port.to_string()] {
+    for text in [
+        "name: attic",
+        "/ip4/203.0.113.5/tcp/7777/p2p/12D3KooWK99",
+        &port.to_string(),
+    ] {
         assert!(config.contains(text), "{text}: {config}");
     }
     Outcome::of(bare(&node.folder, &["config", "validate", "made/config.yaml"])).ok();

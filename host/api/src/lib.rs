@@ -13,6 +13,7 @@ pub use types::{
     Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, ErrorBody,
     ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo, NatInfo,
     PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginFlagInfo, PluginInfo, PluginLimitsInfo,
-    PluginLogLine, ProxyRequest, ProxyUpdate, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate,
-    StatusInfo, TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
+    PluginLogLine, ProxyRequest, ProxyUpdate, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest,
+    ServiceInfo, ServiceUpdate, StatusInfo, TracerouteRequest, WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate,
+    WhyInfo, WhyPeer, WhySide,
 };

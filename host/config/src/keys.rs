@@ -425,7 +425,9 @@ mod tests {
             ];
             let bare: Vec<_> = seen
                 .difference(&explained)
-                .filter(|key| !plain.contains(key) && !["relay", "ssh", "phone", "files", "desktop"].contains(key))
+                .filter(|key| {
+                    !plain.contains(key) && !["relay", "ssh", "phone", "files", "desktop"].contains(key)
+                })
                 .collect();
             assert!(bare.is_empty(), "{file}: {bare:?}");
         }

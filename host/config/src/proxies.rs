@@ -66,10 +66,7 @@ fn entry(name: &String, raw: RawProxy, reader: &mut Reader<'_>) -> Option<ProxyE
     let missing = |key: &str, what: &str| format!("{key} is missing: {what}");
     let peer = match raw.peer {
         Some(peer) => reader.take(at!["proxies", name, "peer"], check_peer(&peer)),
-        None => reader.take(
-            at!["proxies", name],
-            Err(missing("peer", "a name or a peer id")),
-        ),
+        None => reader.take(at!["proxies", name], Err(missing("peer", "a name or a peer id"))),
     };
     let service = match raw.service {
         Some(service) => reader.take(at!["proxies", name, "service"], values::parsed(&service)),

@@ -9,8 +9,8 @@
 use std::{fs, path::Path, thread};
 
 use peerup_config::{
-    ConfigEditor, ConfigError, ConfigFile, EditError, GrantEntry, NodeConfig, PluginSection, ProxyEntry, RelayAddress,
-    create_config, load_node, parse_node,
+    ConfigEditor, ConfigError, ConfigFile, EditError, GrantEntry, NodeConfig, PluginSection, ProxyEntry,
+    RelayAddress, create_config, load_node, parse_node,
 };
 use peerup_model::{PluginName, ServiceName};
 use proptest::prelude::*;

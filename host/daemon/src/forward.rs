@@ -121,12 +121,9 @@ fn check_listen(listen: &str) -> Result<peerup_model::AddressPattern, Failure> {
 impl Order {
     /// An order with the rights that it needs and no others.
     pub(crate) fn new(peer: &PeerId, service: &ServiceName, listen: String) -> Result<Self, Failure> {
-        let protocol =
-            service_protocol(service)
-                .parse()
-                .map_err(|error: peerup_model::GrantError| {
-                    Failure::new(ErrorCode::Invalid, error.to_string())
-                })?;
+        let protocol = service_protocol(service)
+            .parse()
+            .map_err(|error: peerup_model::GrantError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
         let extra_grants = Grants {
             protocols: vec![protocol],
             tcp: TcpGrants {

@@ -71,10 +71,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<String>) -> Router {
         .route("/v1/connect", get(routes::connections).post(streams::connect))
         .route("/v1/connect/{id}", delete(routes::disconnect))
         .route("/v1/proxies", post(proxies::add))
-        .route(
-            "/v1/proxies/{name}",
-            put(proxies::switch).delete(proxies::remove),
-        )
+        .route("/v1/proxies/{name}", put(proxies::switch).delete(proxies::remove))
         .route("/v1/invite", post(routes::invite))
         .route(
             "/v1/invite/{id}",

@@ -43,8 +43,8 @@ pub use failure::{config_failure, edit_failure, identity_failure, keys_failure};
 pub use log_ring::DaemonLog;
 pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;
-pub use standing::describe_proxy;
 pub use sources::{bundled_manifests, is_bundled};
+pub use standing::describe_proxy;
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;

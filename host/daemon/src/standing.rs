@@ -53,8 +53,15 @@ struct Kept {
 #[derive(Debug, Clone)]
 enum State {
     Starting,
-    Listening { peer: PeerId, address: String },
-    Failed { peer: Option<PeerId>, reason: String, next: Instant },
+    Listening {
+        peer: PeerId,
+        address: String,
+    },
+    Failed {
+        peer: Option<PeerId>,
+        reason: String,
+        next: Instant,
+    },
 }
 
 impl StandingProxies {
@@ -224,10 +231,7 @@ impl Task {
                 },
             };
             let failure = match (peer, failure) {
-                (Some(peer), None) => match self.listen(peer, &mut wait).await {
-                    Ok(()) => None,
-                    Err(failure) => Some(failure),
-                },
+                (Some(peer), None) => self.listen(peer, &mut wait).await.err(),
                 (_, failure) => failure,
             };
             if self.end.is_cancelled() {

@@ -43,7 +43,9 @@ impl Inviter {
             config,
             mode,
             log: DaemonLog::default(),
-        }).await.unwrap();
+        })
+        .await
+        .unwrap();
         let client = daemon.client();
         Self {
             folder,

@@ -397,7 +397,7 @@ pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, String> {
                 .ok_or_else(|| format!("{letter:?} is no hexadecimal digit"))
         })
         .collect::<Result<_, _>>()?;
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err("an odd number of hexadecimal digits".to_owned());
     }
     let bytes = digits

@@ -15,9 +15,36 @@ use super::secrets::Secret;
 const KEY_LENGTH: usize = 32;
 /// What looks like a host name and is none: ends of files, and words with a dot of peerup itself.
 const NO_HOSTS: [&str; 30] = [
-    "yaml", "yml", "json", "jsonl", "toml", "lock", "log", "txt", "key", "sock", "wasm", "rs", "md", "conf", "md5",
-    "service", "connect", "listen", "bind", "resolve", "list", "read", "addresses", "default", "peers", "services",
-    "plugins", "grants", "tcp", "udp",
+    "yaml",
+    "yml",
+    "json",
+    "jsonl",
+    "toml",
+    "lock",
+    "log",
+    "txt",
+    "key",
+    "sock",
+    "wasm",
+    "rs",
+    "md",
+    "conf",
+    "md5",
+    "service",
+    "connect",
+    "listen",
+    "bind",
+    "resolve",
+    "list",
+    "read",
+    "addresses",
+    "default",
+    "peers",
+    "services",
+    "plugins",
+    "grants",
+    "tcp",
+    "udp",
 ];
 
 /// The placeholders given out so far.
@@ -50,7 +77,8 @@ impl Mask {
                 mask.phrases.push((value.to_owned(), placeholder));
             }
         }
-        mask.phrases.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        mask.phrases
+            .sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         mask
     }
 
@@ -233,7 +261,10 @@ mod tests {
             ("127.0.0.1:80 [::1] 0.0.0.0", "127.0.0.1:80 [::1] 0.0.0.0"),
             ("/dns4/relay.example.org/udp/1", "/dns4/<host-1>/udp/1"),
             ("nas.lan:22", "<host-1>:22"),
-            ("config.yaml tcp.connect 0.1.0 10:54:56", "config.yaml tcp.connect 0.1.0 10:54:56"),
+            (
+                "config.yaml tcp.connect 0.1.0 10:54:56",
+                "config.yaml tcp.connect 0.1.0 10:54:56",
+            ),
             ("peerup_daemon::app", "peerup_daemon::app"),
             ("0123456789abcdef0123456789abcdef", "<key-1>"),
         ] {

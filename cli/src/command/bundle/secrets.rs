@@ -99,7 +99,10 @@ fn configured(config: &NodeConfig, secrets: &mut Vec<Secret>) {
                 if text.starts_with('/') && !text.starts_with("/peerup/") && !text.contains('*') {
                     add(text.to_owned(), "folder");
                 }
-                if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+                if text
+                    .rsplit_once(':')
+                    .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+                {
                     add(host_of(text), "host");
                 }
             });

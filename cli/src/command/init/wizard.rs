@@ -66,7 +66,10 @@ async fn name(context: &Context) -> Result<PeerName, Failure> {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
     let usual = PeerName::filtered(host.split('.').next().unwrap_or_default());
-    let shown = usual.as_ref().map(|name| format!(" [{name}]")).unwrap_or_default();
+    let shown = usual
+        .as_ref()
+        .map(|name| format!(" [{name}]"))
+        .unwrap_or_default();
     question(
         context,
         &format!("What others call this machine{shown}: "),
@@ -113,20 +116,24 @@ async fn relays(context: &Context, id: Option<String>) -> Result<Vec<RelayAddres
 
 async fn port(context: &Context) -> Result<u16, Failure> {
     let free = free_port()?;
-    question(context, &format!("The port for TCP and UDP [{free}]: "), |answer| {
-        let port = match answer {
-            "" => free,
-            text => text
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or("a port is a number from 1 to 65535")?,
-        };
-        match is_free(port) {
-            true => Ok(port),
-            false => Err(format!("port {port} is taken, or not for this user")),
-        }
-    })
+    question(
+        context,
+        &format!("The port for TCP and UDP [{free}]: "),
+        |answer| {
+            let port = match answer {
+                "" => free,
+                text => text
+                    .parse()
+                    .ok()
+                    .filter(|port| *port != 0)
+                    .ok_or("a port is a number from 1 to 65535")?,
+            };
+            match is_free(port) {
+                true => Ok(port),
+                false => Err(format!("port {port} is taken, or not for this user")),
+            }
+        },
+    )
     .await
 }
 
@@ -149,7 +156,10 @@ async fn question<T>(
             .map_err(|error| failed(format!("the terminal cannot be asked: {error}")))?;
         let answer = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
-            io::stdin().lock().read_line(&mut line).map(|length| (length, line))
+            io::stdin()
+                .lock()
+                .read_line(&mut line)
+                .map(|length| (length, line))
         });
         let (length, line) = answer
             .await
@@ -157,7 +167,8 @@ async fn question<T>(
             .flatten()
             .map_err(|error| failed(format!("the terminal cannot be asked: {error}")))?;
         if length == 0 {
-            return Err(failed("no answer: nothing was made").with_hint("give --non-interactive, and flags for what matters"));
+            return Err(failed("no answer: nothing was made")
+                .with_hint("give --non-interactive, and flags for what matters"));
         }
         match read(line.trim()) {
             Ok(value) => return Ok(value),

@@ -105,10 +105,7 @@ async fn list(context: &Context, client: Option<Client>, config: &NodeConfig) ->
         context.note("there is no proxy; add one with: peerup proxy add NAME PEER SERVICE LISTEN");
     }
     let rows: Vec<[String; 6]> = proxies.iter().map(row).collect();
-    output::table(
-        ["NAME", "PEER", "SERVICE", "LISTEN", "STATE", "REASON"],
-        &rows,
-    )
+    output::table(["NAME", "PEER", "SERVICE", "LISTEN", "STATE", "REASON"], &rows)
 }
 
 fn row(info: &ConnectInfo) -> [String; 6] {
@@ -153,7 +150,9 @@ fn tell(context: &Context, info: &ConnectInfo) -> Result<(), Failure> {
             Ok(())
         }
         _ => {
-            context.note(&format!("{name} is written; it listens when the daemon runs: peerup daemon"));
+            context.note(&format!(
+                "{name} is written; it listens when the daemon runs: peerup daemon"
+            ));
             Ok(())
         }
     }

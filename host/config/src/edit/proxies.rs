@@ -22,7 +22,8 @@ impl ConfigEditor {
         match self.config.proxies.get(name) {
             Some(known) if known == entry => return Ok(()),
             Some(_) => {
-                let message = format!("there is such a proxy already; take it out: peerup proxy remove {name}");
+                let message =
+                    format!("there is such a proxy already; take it out: peerup proxy remove {name}");
                 return Err(refused(message));
             }
             None => {}
