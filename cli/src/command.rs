@@ -2,6 +2,7 @@
 
 mod auth;
 mod bundle;
+pub(crate) mod completion;
 mod config;
 mod daemon;
 mod doctor;
@@ -51,7 +52,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         }
         Command::DebugBundle(arguments) => bundle::run(context, arguments).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
-        Command::Completion { shell } => output::line(crate::completion::script(shell)?.trim_end()),
+        Command::Completion { shell } => output::line(completion::script(shell)?.trim_end()),
         Command::Man { dir } => man::run(context, dir.as_deref()),
         Command::Version => version(context),
         Command::Word(words) => word::run(context, &words).await,

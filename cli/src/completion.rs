@@ -12,16 +12,13 @@ use clap::{Command, CommandFactory};
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 use peerup_api::{Client, ConnectInfo, PeerInfo, PluginInfo};
 use peerup_config::NodeConfig;
-use peerup_model::{ErrorCode, Failure};
 
 use crate::{
-    arguments::{Arguments, Shell},
-    command::word,
+    arguments::Arguments,
+    command::{completion::VARIABLE, word},
     context::Context,
 };
 
-/// The variable with which a shell's script asks.
-const VARIABLE: &str = "PEERUP_COMPLETE";
 /// How long the daemon may take. Whoever pressed Tab is waiting.
 const DAEMON_TIME: Duration = Duration::from_millis(200);
 /// Most names of one kind that are offered.
@@ -99,20 +96,6 @@ pub(crate) fn answer() {
         // A shell has no use for an error in the middle of a line.
         Ok(true) | Err(_) => std::process::exit(0),
     }
-}
-
-/// Returns what makes a shell ask.
-pub(crate) fn script(shell: Shell) -> Result<String, Failure> {
-    let failed = |text: String| Failure::new(ErrorCode::Failed, text);
-    let shells = clap_complete::env::Shells::builtins();
-    let completer = shells
-        .completer(shell.name())
-        .ok_or_else(|| failed(format!("{} is not known", shell.name())))?;
-    let mut text = Vec::new();
-    completer
-        .write_registration(VARIABLE, "peerup", "peerup", "peerup", &mut text)
-        .map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(text).map_err(|error| failed(error.to_string()))
 }
 
 /// The command line with the words of plugins, and with names where they belong.
