@@ -17,6 +17,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+const PROXY_NOTE: &str = "A peer that is called like one of these commands is written as its id.";
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon, 4 denied, 5 peer unreachable, \
     6 config invalid, 7 check not met, 124 timed out, 130 interrupted.";
 
@@ -61,7 +62,13 @@ pub(crate) enum Command {
     /// Run the daemon, or speak to the running one.
     #[command(visible_alias = "serve", args_conflicts_with_subcommands = true)]
     Daemon(Daemon),
-    /// Forward a local port to a service of a peer, until interrupted.
+    /// Forward a local port to a service of a peer, until interrupted, or kept by the daemon.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        override_usage = "peerup proxy [OPTIONS] <PEER> <SERVICE> [LISTEN]\n       peerup proxy <COMMAND>",
+        after_help = PROXY_NOTE
+    )]
     Proxy(Proxy),
     /// Measure the round trip to a peer and show the path it takes.
     Ping(Ping),
@@ -108,11 +115,64 @@ pub(crate) enum Command {
     Plugin(Plugin),
     /// Find out what is wrong with this node and its machine, and what to do.
     Doctor(Doctor),
+    /// Show the last lines of the daemon's log, from its memory.
+    Logs {
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the lines so far.
+        #[arg(
+            short = 'n',
+            long,
+            value_name = "N",
+            default_value_t = 100,
+            env = "PEERUP_LINES"
+        )]
+        lines: usize,
+    },
+    /// Pack what others need to find a fault into one file, without ids, addresses and names.
+    DebugBundle(DebugBundle),
+    /// Print what makes a shell complete words, flags and names: source <(peerup completion bash).
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write a page for each command into a folder.
+    Man {
+        /// The folder for the pages.
+        #[arg(long, value_name = "D", env = "PEERUP_DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print the version.
     Version,
     /// A word of a plugin.
     #[command(external_subcommand)]
     Word(Vec<String>),
+}
+
+/// A shell that can complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// source <(peerup completion bash)
+    Bash,
+    /// source <(peerup completion zsh)
+    Zsh,
+    /// peerup completion fish | source
+    Fish,
+    /// peerup completion powershell | Out-String | Invoke-Expression
+    Powershell,
+}
+
+impl Shell {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+            Self::Powershell => "powershell",
+        }
+    }
 }
 
 impl Command {
@@ -237,12 +297,48 @@ pub(crate) struct DaemonPlace {
 
 #[derive(Debug, Args)]
 pub(crate) struct Proxy {
+    #[command(subcommand)]
+    pub(crate) command: Option<ProxyCommand>,
     /// A name, a peer id, or a unique prefix of one.
-    pub(crate) peer: String,
+    #[arg(required = true)]
+    pub(crate) peer: Option<String>,
     /// The service at that peer.
-    pub(crate) service: String,
+    #[arg(required = true)]
+    pub(crate) service: Option<String>,
     /// A port, or address:port [default: a free port on 127.0.0.1].
     pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxyCommand {
+    /// Write a proxy into the config: the daemon keeps it, also while the peer is away and after a restart.
+    Add {
+        /// What to call it: lower-case letters, digits and dashes.
+        name: String,
+        /// A name or a peer id.
+        peer: String,
+        /// The service at that peer.
+        service: String,
+        /// A port on 127.0.0.1, or address:port.
+        listen: String,
+    },
+    /// Show the proxies, those of the config and those that end with the daemon.
+    List,
+    /// End a proxy and take it out of the config.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Listen again.
+    Enable {
+        /// Its name.
+        name: String,
+    },
+    /// Listen no longer, but keep it in the config.
+    Disable {
+        /// Its name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -678,6 +774,16 @@ pub(crate) struct PluginConsent {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DebugBundle {
+    /// The file to make [default: peerup-debug-TIME.tar.gz].
+    #[arg(long, value_name = "FILE", env = "PEERUP_OUT")]
+    pub(crate) out: Option<PathBuf>,
+    /// Leave ids, addresses, names, paths and plugins' settings readable.
+    #[arg(long)]
+    pub(crate) no_mask: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Mend what may be mended: modes of the node's files, a stale socket, and as root the kernel's buffers.
     #[arg(long)]
@@ -702,6 +808,95 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Arguments::command().debug_assert();
+    }
+
+    /// Every command that does something, as its words.
+    fn commands(command: &clap::Command, words: &[String], into: &mut Vec<Vec<String>>) {
+        let below: Vec<_> = command
+            .get_subcommands()
+            .filter(|below| !below.is_hide_set() && below.get_name() != "help")
+            .collect();
+        if !words.is_empty() && (below.is_empty() || !command.is_subcommand_required_set()) {
+            into.push(words.to_vec());
+        }
+        for command in below {
+            let mut words = words.to_vec();
+            words.push(command.get_name().to_owned());
+            commands(command, &words, into);
+        }
+    }
+
+    fn every_command() -> Vec<Vec<String>> {
+        let mut all = Vec::new();
+        commands(&Arguments::command(), &[], &mut all);
+        all
+    }
+
+    fn file(path: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The lines of docs/CLI.md below a heading.
+    fn section(heading: &str) -> String {
+        let text = file("../docs/CLI.md");
+        let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+        section.split("\n## ").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn each_command_has_its_exit_codes_in_the_documentation() {
+        let rows = section("Exit codes by command");
+        let mut documented: Vec<&str> = rows
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .filter_map(|line| line.split('|').nth(1))
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        let mut expected: Vec<String> = every_command().iter().map(|words| words.join(" ")).collect();
+        documented.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(documented, expected);
+    }
+
+    #[test]
+    fn each_command_has_a_snapshot_of_its_help() {
+        for words in every_command() {
+            let (word, below) = words.split_first().unwrap();
+            let snapshot = file(&format!(
+                "tests/peerup/snapshots/peerup__arguments__help-{word}.snap"
+            ));
+            let usage = format!("peerup {}", words.join(" "));
+            assert!(snapshot.contains(&usage), "{usage}");
+            if let Some(below) = below.first() {
+                assert!(snapshot.contains(&format!("----- {word} {below}\n")), "{usage}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_of_a_json_snapshot_is_documented() {
+        let section = section("What --json prints");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peerup/snapshots");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("peerup__json__") || !name.ends_with(".snap") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let body = text.splitn(3, "---\n").nth(2).unwrap_or_default();
+            for line in body.lines().filter(|line| !line.contains(".grants.")) {
+                let keys = line.split(':').next().unwrap_or_default();
+                for key in keys.split('.').map(|key| key.trim_end_matches("[]")) {
+                    seen += 1;
+                    let known = key.is_empty() || section.contains(&format!("`{key}`"));
+                    assert!(known, "{name}: {key} stands nowhere in docs/CLI.md");
+                }
+            }
+        }
+        assert!(seen > 100, "{seen}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! One module for each word of the command line; this one only picks among them.
 
 mod auth;
+mod bundle;
+pub(crate) mod completion;
 mod config;
 mod daemon;
 mod doctor;
@@ -8,6 +10,7 @@ mod events;
 mod init;
 mod invite;
 mod join;
+mod man;
 mod ping;
 mod plugin;
 mod proxy;
@@ -28,7 +31,7 @@ use crate::{arguments::Command, context::Context, output};
 /// Runs one command.
 pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Init(arguments) => init::run(context, arguments),
+        Command::Init(arguments) => init::run(context, arguments).await,
         Command::Whoami => whoami::run(context),
         Command::Daemon(arguments) => daemon::run(context, arguments.command).await,
         Command::Proxy(arguments) => proxy::run(context, arguments).await,
@@ -46,7 +49,14 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Join(arguments) => join::run(context, arguments).await,
         Command::Config(command) => config::run(context, command).await,
         Command::Plugin(command) => plugin::run(context, command).await,
+        Command::Logs { follow, lines } => {
+            let path = format!("/v1/logs?format=both&lines={lines}&follow={follow}");
+            plugin::switch::show_log(context, &path, follow).await
+        }
+        Command::DebugBundle(arguments) => bundle::run(context, arguments).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
+        Command::Completion { shell } => output::line(completion::script(shell)?.trim_end()),
+        Command::Man { dir } => man::run(context, dir.as_deref()),
         Command::Version => version(context),
         Command::Word(words) => word::run(context, &words).await,
     }

@@ -7,11 +7,15 @@ use std::{
 };
 
 use peerup_config::{FindError, Loaded, LogConfig, NodeConfig, SearchPlaces};
+use peerup_daemon::DaemonLog;
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{FileLog, LogGuard, LogOptions};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Color, Global};
+use crate::{
+    arguments::{Color, Global},
+    daemon_log::DaemonLogLayer,
+};
 
 /// The global flags, resolved.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Context {
     color: bool,
     verbose: u8,
     quiet: bool,
+    /// The last lines of the log of this process, where it is a daemon.
+    pub(crate) log: DaemonLog,
 }
 
 impl Context {
@@ -40,6 +46,7 @@ impl Context {
             paint: wanted(std::io::stdout().is_terminal()),
             verbose: global.verbose,
             quiet: global.quiet,
+            log: DaemonLog::default(),
         }
     }
 
@@ -49,6 +56,7 @@ impl Context {
             config: Some(config),
             // What a command inside another one prints is no data.
             json: false,
+            log: self.log.clone(),
             ..*self
         }
     }
@@ -64,14 +72,16 @@ impl Context {
             color: if chosen { later.color } else { self.color },
             verbose: self.verbose.max(later.verbose),
             quiet: self.quiet || later.quiet,
+            log: self.log.clone(),
         }
     }
 
-    /// Starts the log: on standard error, or where the config of a daemon has it.
+    /// Starts the log: on standard error, or where the config of a daemon has it. A daemon's is kept in memory too.
     ///
     /// # Errors
     /// The config names a file that cannot be written.
     pub(crate) fn start_log(&self, level: &str, log: Option<LogConfig>) -> Result<LogGuard, Failure> {
+        let is_daemon = level == "info";
         let configured = log.as_ref().and_then(|log| log.level.clone());
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
@@ -93,6 +103,7 @@ impl Context {
             filter,
             color: self.color,
             file: log.and_then(file_log),
+            also: is_daemon.then(|| Box::new(DaemonLogLayer::new(self.log.clone())) as _),
         })
         .map_err(|error| {
             Failure::new(ErrorCode::Failed, error.to_string()).with_hint(

@@ -5,7 +5,9 @@
 
 mod arguments;
 mod command;
+mod completion;
 mod context;
+mod daemon_log;
 mod output;
 mod session;
 
@@ -20,6 +22,7 @@ use crate::{arguments::Arguments, context::Context};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    completion::answer();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

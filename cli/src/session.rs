@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use peerup_api::Client;
-use peerup_daemon::{Daemon, DaemonOptions, Mode};
+use peerup_daemon::{Daemon, DaemonLog, DaemonOptions, Mode};
 use peerup_model::{ErrorCode, Failure};
 
 use crate::context::Context;
@@ -38,7 +38,12 @@ impl Session {
             return Ok(Self { client, node: None });
         }
         context.note("no daemon is running: starting a temporary node for this command");
-        let node = Daemon::start(DaemonOptions { config, mode }).await?;
+        let node = Daemon::start(DaemonOptions {
+            config,
+            mode,
+            log: DaemonLog::default(),
+        })
+        .await?;
         Ok(Self {
             client: node.client(),
             node: Some(node),

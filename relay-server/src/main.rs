@@ -68,5 +68,10 @@ fn start_log(arguments: &Arguments) -> Result<LogGuard, LogError> {
             keep: log.keep,
         })
     });
-    start_ops_log(LogOptions { filter, color, file })
+    start_ops_log(LogOptions {
+        filter,
+        color,
+        file,
+        also: None,
+    })
 }

@@ -66,7 +66,7 @@ async fn start(context: &Context) -> Result<(), Failure> {
     let daemon = tokio::select! {
         biased;
         () = &mut signal => return Ok(()),
-        started = Daemon::start(DaemonOptions { config, mode: Mode::Daemon }) => started?,
+        started = Daemon::start(DaemonOptions { config, mode: Mode::Daemon, log: context.log.clone() }) => started?,
     };
     drop(signal);
     let token = daemon.shutdown_token();

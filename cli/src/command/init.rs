@@ -1,7 +1,9 @@
 //! `init`: makes the config, the key and an empty authorized_keys, all in one folder.
 
+mod wizard;
+
 use std::{
-    io::{BufRead, Write},
+    io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -21,32 +23,24 @@ const RELAY_PORT: u16 = 7777;
 /// How often to look for a port that is free for TCP and UDP alike.
 const PORT_TRIES: usize = 32;
 
-pub(crate) fn run(context: &Context, arguments: Init) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context, arguments: Init) -> Result<(), Failure> {
     let path = target(context, arguments.dir.as_deref())?;
-    let wizard = !arguments.non_interactive && context.may_ask();
-    let mut relays = arguments.relays;
-    let mut name = arguments.name;
-    let mut relay_id = arguments.relay_id;
     if path.exists() {
         return Err(exists(&path));
     }
-    if wizard {
-        if name.is_none() {
-            name = ask("What shall this machine be called (enter for its host name)?")?;
-        }
-        if relays.is_empty() {
-            relays.extend(ask("A relay: full multiaddr, or HOST[:PORT] (enter for none)?")?);
-        }
-        if relays.iter().any(|relay| !relay.starts_with('/')) && relay_id.is_none() {
-            relay_id = ask("The relay's peer id (`relay-server info` prints it)?")?;
-        }
-    }
-    let relays: Vec<RelayAddress> = relays
-        .iter()
-        .map(|relay| read_relay(relay, relay_id.as_deref()))
-        .collect::<Result<_, _>>()?;
-    let made = make(&path, name.as_deref(), arguments.port, relays)?;
+    let made = if !arguments.non_interactive && context.may_ask() {
+        let wishes = wizard::ask(context, arguments, &path).await?;
+        let name = wishes.name.as_ref().map(PeerName::as_str);
+        make(&path, name, wishes.port, wishes.relays)?
+    } else {
+        let relays = read_relays(&arguments.relays, arguments.relay_id.as_deref())?;
+        make(&path, arguments.name.as_deref(), arguments.port, relays)?
+    };
     report(context, &made)
+}
+
+fn read_relays(relays: &[String], id: Option<&str>) -> Result<Vec<RelayAddress>, Failure> {
+    relays.iter().map(|relay| read_relay(relay, id)).collect()
 }
 
 /// What was made.
@@ -200,6 +194,12 @@ fn split_host(text: &str) -> Result<(&str, u16), Failure> {
     Ok((host, port))
 }
 
+/// Whether a port is free for TCP and UDP now.
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+        && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+}
+
 /// Finds a port that is free for TCP and UDP now. Somebody may take it before the daemon starts, which then
 /// says so.
 fn free_port() -> Result<u16, Failure> {
@@ -208,26 +208,11 @@ fn free_port() -> Result<u16, Failure> {
         let Ok(port) = TcpListener::bind(any).and_then(|listener| Ok(listener.local_addr()?.port())) else {
             continue;
         };
-        if UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        if is_free(port) {
             return Ok(port);
         }
     }
     Err(failed("no free port was found").with_hint("choose one with --port"))
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "a question stands on the line where it is answered"
-)]
-fn ask(question: &str) -> Result<Option<String>, Failure> {
-    eprint!("{question} ");
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| failed(format!("standard input cannot be read: {error}")))?;
-    let answer = answer.trim();
-    Ok((!answer.is_empty()).then(|| answer.to_owned()))
 }
 
 #[cfg(test)]

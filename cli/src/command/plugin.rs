@@ -18,7 +18,7 @@ mod registry;
 mod registry;
 mod remove;
 mod sdk;
-mod switch;
+pub(super) mod switch;
 mod test;
 mod toolchain;
 mod trace;

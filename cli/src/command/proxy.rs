@@ -1,4 +1,7 @@
-//! `proxy`: forwards a local port to a service of a peer for as long as the command runs.
+//! `proxy`: forwards a local port to a service of a peer for as long as the command runs; the words below it change
+//! the proxies that the daemon keeps.
+
+mod kept;
 
 use peerup_api::{ClientError, ConnectRequest};
 use peerup_daemon::Mode;
@@ -13,10 +16,15 @@ use crate::{
 };
 
 pub(crate) async fn run(context: &Context, arguments: Proxy) -> Result<(), Failure> {
+    let (peer, service) = match (arguments.command, arguments.peer, arguments.service) {
+        (Some(command), ..) => return kept::run(context, command).await,
+        (None, Some(peer), Some(service)) => (peer, service),
+        (None, ..) => return Err(usage("a peer and a service are needed")),
+    };
     let listen = read_listen(arguments.listen.as_deref())?;
     let request = ConnectRequest {
-        peer: arguments.peer,
-        service: arguments.service,
+        peer,
+        service,
         listen,
     };
     let (path, _) = context.load()?;

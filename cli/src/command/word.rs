@@ -52,8 +52,16 @@ pub(crate) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
     let Some(name) = words.first() else {
         return Err(usage("no command"));
     };
-    let config = context.config_path()?;
-    let mut known: Vec<Word> = all(&config)
+    let config = context.config_path();
+    // Without a config there are the words of the plugins that come with peerup.
+    let words_of_all = match &config {
+        Ok(config) => all(config),
+        Err(_) => peerup_daemon::bundled_manifests()
+            .into_iter()
+            .flat_map(words_of)
+            .collect(),
+    };
+    let mut known: Vec<Word> = words_of_all
         .into_iter()
         .filter(|word| word.command.name == *name)
         .collect();
@@ -70,7 +78,18 @@ pub(crate) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
 
 /// Runs a word of this plugin.
 pub(crate) async fn run_of(context: &Context, plugin: &PluginName, words: &[String]) -> Result<(), Failure> {
-    let config = context.config_path()?;
+    // Flags may stand behind the word, and the config says which words there are.
+    let named = words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| match word.as_str() {
+            "--config" => words.get(at + 1).map(String::as_str),
+            word => word.strip_prefix("--config="),
+        });
+    let config = match named {
+        Some(path) => context.at(path.into()).config_path()?,
+        None => context.config_path()?,
+    };
     let all: Vec<Word> = all(&config)
         .into_iter()
         .filter(|word| word.plugin == *plugin)

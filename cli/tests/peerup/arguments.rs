@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 20] = [
+const WORDS: [(&str, &[&str]); 24] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -20,7 +20,7 @@ const WORDS: [(&str, &[&str]); 20] = [
             "reload",
         ],
     ),
-    ("proxy", &[]),
+    ("proxy", &["add", "list", "remove", "enable", "disable"]),
     ("ping", &[]),
     ("traceroute", &[]),
     ("resolve", &[]),
@@ -49,6 +49,10 @@ const WORDS: [(&str, &[&str]); 20] = [
             "disable-all",
             "reload",
             "logs",
+            "run",
+            "trace",
+            "test",
+            "dev",
             "new",
             "build",
             "check",
@@ -62,6 +66,10 @@ const WORDS: [(&str, &[&str]); 20] = [
         ],
     ),
     ("doctor", &[]),
+    ("logs", &[]),
+    ("debug-bundle", &[]),
+    ("completion", &[]),
+    ("man", &[]),
     ("version", &[]),
 ];
 

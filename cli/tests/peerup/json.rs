@@ -94,6 +94,20 @@ fn the_shapes_of_a_running_daemon_are_kept() {
     ];
     let connected = laptop.run(&connect).json();
     insta::assert_snapshot!("json-connect", shape(&connected));
+    laptop
+        .run(&[
+            "proxy",
+            "add",
+            "desk",
+            "home",
+            "echo",
+            &crate::support::free_port().to_string(),
+        ])
+        .ok();
+    let proxies = laptop.run(&["proxy", "list", "--json"]).json();
+    insta::assert_snapshot!("json-proxy-list", shape(&proxies));
+    let logged = lines(laptop.run(&["logs", "-n", "1", "--json"]));
+    insta::assert_snapshot!("json-logs", shape(&logged[0]));
     let id = connected["id"].as_str().unwrap();
     let done = laptop.run(&["daemon", "disconnect", id, "--json"]).json();
     assert_eq!(done, serde_json::json!({ "status": "disconnected" }));

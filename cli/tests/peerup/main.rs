@@ -13,6 +13,8 @@ mod api;
 mod arguments;
 mod authoring;
 mod authors;
+mod bundle;
+mod completion;
 mod config;
 mod daemon;
 mod doctor;
@@ -26,12 +28,14 @@ mod pairing;
 mod paths;
 mod plugin_switches;
 mod plugins;
+mod proxies;
 mod questions;
 #[cfg(feature = "oci")]
 mod registry;
 mod relay;
 mod support;
 mod systemd;
+mod terminals;
 mod traceroute;
 mod tunnels;
 #[cfg(feature = "oci")]

@@ -10,8 +10,8 @@ use crate::{
     types::{
         AuthEntry, AuthRequest, ConnectInfo, ConnectRequest, DoneInfo, ExposeRequest, InviteInfo,
         InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, PathInfo, PeerInfo, PingRequest, PluginCall,
-        PluginInfo, PluginLogLine, RelayInfo, RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo,
-        ServiceUpdate, StatusInfo, TracerouteRequest, WhyInfo,
+        PluginInfo, PluginLogLine, ProxyRequest, ProxyUpdate, RelayInfo, RelayRequest, ResolveAnswer,
+        ResolveRequest, ServiceInfo, ServiceUpdate, StatusInfo, TracerouteRequest, WhyInfo,
     },
 };
 
@@ -407,6 +407,32 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Data(of::<DoneInfo>),
     )
     .fails(EDITS),
+    post(
+        "/v1/proxies",
+        "Writes a proxy into the config, and answers once it listens or has failed.",
+        Data(of::<ConnectInfo>),
+    )
+    .takes(of::<ProxyRequest>)
+    .fails(EDITS),
+    put(
+        "/v1/proxies/{name}",
+        "Switches a proxy of the config on or off.",
+        Data(of::<ConnectInfo>),
+    )
+    .takes(of::<ProxyUpdate>)
+    .fails(EDITS),
+    delete(
+        "/v1/proxies/{name}",
+        "Takes a proxy out of the config.",
+        Data(of::<DoneInfo>),
+    )
+    .fails(EDITS),
+    get(
+        "/v1/logs",
+        "The last lines of the daemon's own log.",
+        Lines(of::<PluginLogLine>),
+    )
+    .query(LOG),
     get(
         "/v1/config/status",
         "How the config stands: what waits to be confirmed, and the last good ones.",

@@ -427,14 +427,46 @@ pub struct ConnectRequest {
 /// A running proxy.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectInfo {
-    /// What `DELETE /v1/connect/{id}` takes.
+    /// What `DELETE /v1/connect/{id}` takes; of a proxy of the config its name.
     pub id: String,
-    /// Peer id.
-    pub peer_id: String,
+    /// The name of a proxy of the config; none for one that ends with the daemon.
+    pub name: Option<String>,
+    /// The peer as the operator wrote it.
+    pub peer: String,
+    /// Peer id; none while nobody knows whom the name stands for.
+    pub peer_id: Option<String>,
     /// The service at that peer.
     pub service: String,
-    /// The address bound.
+    /// The address bound, or to be bound.
     pub listen_address: String,
+    /// `starting`, `listening`, `failed` or `disabled`; `stopped` where no daemon runs.
+    pub state: String,
+    /// Why it does not listen.
+    pub reason: Option<String>,
+    /// Seconds until the next try, where it failed.
+    pub retry_in_s: Option<u64>,
+}
+
+/// `POST /v1/proxies`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyRequest {
+    /// What to call the proxy.
+    pub name: String,
+    /// A name or a peer id.
+    pub peer: String,
+    /// The service at that peer.
+    pub service: String,
+    /// `address:port` to listen on, or a port on 127.0.0.1.
+    pub listen: String,
+}
+
+/// `PUT /v1/proxies/{name}`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyUpdate {
+    /// Whether it runs.
+    pub enabled: bool,
 }
 
 /// `POST /v1/invite`.

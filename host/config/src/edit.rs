@@ -1,6 +1,8 @@
 //! Edits of a node's config by commands: comments and order stay, two writers wait for each other, and
 //! nothing is written that does not read back as exactly the change that was meant.
 
+mod proxies;
+
 use std::path::{Path, PathBuf};
 
 use libp2p_identity::PeerId;

@@ -136,6 +136,13 @@ pub(crate) fn flatten(config: &NodeConfig) -> Lines {
         let keys = entry.keys_file.as_ref().map(|path| path.display());
         all.optional(&["services", name, "authorized_keys"], keys);
     }
+    for (name, entry) in &config.proxies {
+        let name = name.as_str();
+        all.say(&["proxies", name, "peer"], &entry.peer);
+        all.say(&["proxies", name, "service"], &entry.service);
+        all.say(&["proxies", name, "listen"], &entry.listen);
+        all.say(&["proxies", name, "enabled"], entry.enabled);
+    }
     for (name, peer) in &config.names {
         all.say(&["names", name.as_str()], peer);
     }

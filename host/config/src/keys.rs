@@ -178,6 +178,18 @@ pub(crate) const NODE: Shape = Map(&[
             ]),
         ),
     ),
+    section(
+        "proxies",
+        Named(
+            Name,
+            &Map(&[
+                part("peer", Value(NameOrPeerId)),
+                part("service", Value(Name)),
+                part("listen", Value(Text)),
+                part("enabled", Value(Switch)),
+            ]),
+        ),
+    ),
     live("names", Named(Name, &Value(PeerId))),
     live("resolvers", List(Name)),
     section("plugins", Named(Name, &PLUGIN)),
@@ -617,7 +629,9 @@ mod tests {
             ];
             let bare: Vec<_> = seen
                 .difference(&explained)
-                .filter(|key| !plain.contains(key) && !["relay", "ssh", "phone", "files"].contains(key))
+                .filter(|key| {
+                    !plain.contains(key) && !["relay", "ssh", "phone", "files", "desktop"].contains(key)
+                })
                 .collect();
             assert!(bare.is_empty(), "{file}: {bare:?}");
         }

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
-use peerup_model::{PeerName, PluginName, ServiceName};
+use peerup_model::{PeerName, PluginName, ProxyName, ServiceName};
 
 use crate::{
     access::{ServiceAccess, access},
     operate::{LogConfig, MetricsConfig, log_config, metrics_config},
     paths::{self, PathsConfig},
     plugins::{self, PluginEntry, bundled},
+    proxies::{self, ProxyEntry},
     raw::{RawDiscovery, RawNode, RawService},
     values::{self, Reader, RelayAddress, at, check_host_port},
 };
@@ -47,6 +48,8 @@ pub struct NodeConfig {
     pub security: SecurityConfig,
     /// What it offers to peers.
     pub services: BTreeMap<ServiceName, ServiceEntry>,
+    /// The proxies that the daemon keeps.
+    pub proxies: BTreeMap<ProxyName, ProxyEntry>,
     /// What the operator calls other peers.
     pub names: BTreeMap<PeerName, PeerId>,
     /// The plugins that are asked for a name, in this order.
@@ -205,6 +208,7 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
     let security = security_config(raw.security.unwrap_or_default(), reader);
     let names = names(raw.names.unwrap_or_default(), reader);
     let services = services(raw.services.unwrap_or_default(), &names, reader);
+    let proxies = proxies::resolve(raw.proxies.unwrap_or_default(), reader);
     let plugins = plugins::resolve(raw.plugins.unwrap_or_default(), &names, reader);
     let resolvers = plugins::resolvers(raw.resolvers, &plugins, reader);
     let paths = paths::resolve(raw.paths.unwrap_or_default(), &names, &plugins, reader);
@@ -221,6 +225,7 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
         relays,
         security,
         services,
+        proxies,
         names,
         resolvers,
         plugins,

@@ -18,6 +18,7 @@ pub(crate) struct RawNode {
     pub(crate) relay: Option<RawRelays>,
     pub(crate) security: Option<RawSecurity>,
     pub(crate) services: Option<BTreeMap<String, Option<RawService>>>,
+    pub(crate) proxies: Option<BTreeMap<String, RawProxy>>,
     pub(crate) names: Option<BTreeMap<String, String>>,
     pub(crate) resolvers: Option<Vec<String>>,
     pub(crate) plugins: Option<BTreeMap<String, Option<RawPlugin>>>,
@@ -94,6 +95,15 @@ pub(crate) struct RawService {
     pub(crate) authorized_keys: Option<String>,
     #[serde(rename = "protocol")]
     _protocol: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawProxy {
+    pub(crate) peer: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) listen: Option<String>,
+    pub(crate) enabled: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

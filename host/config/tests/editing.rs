@@ -9,8 +9,8 @@
 use std::{fs, path::Path, thread};
 
 use peerup_config::{
-    ConfigEditor, ConfigError, ConfigFile, EditError, GrantEntry, NodeConfig, PluginSection, RelayAddress,
-    create_config, load_node, parse_node,
+    ConfigEditor, ConfigError, ConfigFile, EditError, GrantEntry, NodeConfig, PluginSection, ProxyEntry,
+    RelayAddress, create_config, load_node, parse_node,
 };
 use peerup_model::{PluginName, ServiceName};
 use proptest::prelude::*;
@@ -693,4 +693,32 @@ fn a_plugin_that_is_not_there_is_not_switched() {
         .set_plugin_enabled(&"chess".parse().unwrap(), true)
         .unwrap_err();
     assert!(matches!(error, EditError::NotFound { .. }), "{error}");
+}
+
+#[test]
+fn proxies_are_added_switched_and_taken_out_beside_comments() {
+    let before = "# Mine.\nproxies:\n  # Kept.\n  one:\n    peer: home\n    service: web\n    listen: 8080\n";
+    let two = "two".parse().unwrap();
+    let entry = ProxyEntry::new("phone", "ssh", "127.0.0.1:2222").unwrap();
+    let after = edited(before, |editor| {
+        assert_eq!(
+            editor.config().proxies.values().next().unwrap().listen,
+            "127.0.0.1:8080"
+        );
+        editor.add_proxy(&two, &entry)?;
+        editor.add_proxy(&two, &entry)?;
+        editor.set_proxy_enabled(&"one".parse().unwrap(), false)
+    });
+    assert_eq!(
+        after,
+        format!(
+            "{before}    enabled: false\n  two:\n    peer: phone\n    service: ssh\n    listen: \"127.0.0.1:2222\"\n    enabled: true\n"
+        )
+    );
+    let again = edited(&after, |editor| {
+        let other = ProxyEntry::new("phone", "ssh", "127.0.0.1:2223").unwrap();
+        assert!(editor.add_proxy(&two, &other).is_err());
+        editor.remove_proxy(&two)
+    });
+    assert_eq!(again, format!("{before}    enabled: false\n"));
 }

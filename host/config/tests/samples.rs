@@ -67,6 +67,7 @@ fn the_node_sample_says_the_defaults_where_it_does_not_say_example() {
     config.relays.clear();
     config.services.clear();
     config.names.clear();
+    config.proxies.clear();
     config.daemon.cache_dir = None;
     config.paths.peers.clear();
     config.paths.services.clear();

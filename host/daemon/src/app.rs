@@ -25,11 +25,13 @@ use crate::{
     extra_keys::ExtraKeys,
     guard_cell::GuardCell,
     invites::Invites,
+    log_ring::DaemonLog,
     meters::Meters,
     names,
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
     proxies::Proxies,
+    proxy_keeper::ProxyKeeper,
     resolvers::{Chain, Resolvers},
     services::ServiceTable,
     supervisor::Supervisor,
@@ -47,10 +49,13 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) plugins: Supervisor,
     pub(crate) logs: Arc<PluginLogs>,
+    pub(crate) log: DaemonLog,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
     pub(crate) events: Arc<Events>,
     pub(crate) proxies: Proxies,
+    /// Who keeps the proxies of the config; a node of one command leaves them to the daemon.
+    keeper: OnceLock<Arc<dyn ProxyKeeper>>,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
     pub(crate) meters: Meters,
@@ -83,6 +88,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) plugins: Supervisor,
     pub(crate) logs: Arc<PluginLogs>,
+    pub(crate) log: DaemonLog,
     pub(crate) calls: Arc<PluginCalls>,
     pub(crate) audit: Audit,
     pub(crate) events: Arc<Events>,
@@ -104,10 +110,12 @@ impl App {
             plugins: parts.plugins,
             resolvers: Resolvers::default(),
             logs: parts.logs,
+            log: parts.log,
             calls: parts.calls,
             audit: parts.audit,
             events: parts.events,
             proxies: Proxies::default(),
+            keeper: OnceLock::new(),
             invites: Invites::default(),
             started: Instant::now(),
             meters: Meters::default(),
@@ -278,9 +286,26 @@ impl App {
         self.node.set_relay_only(everybody, exceptions).await;
     }
 
+    /// Takes who keeps the proxies of the config. Called once.
+    pub(crate) fn set_keeper(&self, keeper: Arc<dyn ProxyKeeper>) {
+        let _ = self.keeper.set(keeper);
+    }
+
+    /// Returns who keeps the proxies of the config.
+    pub(crate) fn keeper(&self) -> Option<&Arc<dyn ProxyKeeper>> {
+        self.keeper.get()
+    }
+
+    /// Starts and ends proxies until they are those of the config.
+    pub(crate) async fn keep_proxies(&self) {
+        if let Some(keeper) = self.keeper() {
+            keeper.apply().await;
+        }
+    }
+
     /// Puts a config in force, as far as that is possible without a restart. The caller holds the lock on edits.
     /// Returns what that did to its parts: what `plan` says of them.
-    pub(crate) async fn put_in_force(&self, config: NodeConfig) -> Result<Effects, Failure> {
+    pub(crate) async fn put_in_force(self: &Arc<Self>, config: NodeConfig) -> Result<Effects, Failure> {
         let config = Arc::new(config);
         let before = self.config.swap(config.clone());
         self.access
@@ -299,6 +324,7 @@ impl App {
             .splices()
             .set_patience(tunnels.idle_timeout, tunnels.write_timeout);
         self.tell_path_wishes().await;
+        self.keep_proxies().await;
         let services = self.services.set(&config)?;
         effects.plugins_started = plugins.plugins_started;
         effects.plugins_stopped = plugins.plugins_stopped;

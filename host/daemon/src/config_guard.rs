@@ -149,7 +149,7 @@ async fn take_back(app: &Arc<App>) -> Result<ConfigOutcome, Failure> {
 }
 
 /// Carries out everything that the machine wants. The caller holds the locks.
-pub(crate) async fn drive(app: &App, held: &mut Held) -> Vec<Event> {
+pub(crate) async fn drive(app: &Arc<App>, held: &mut Held) -> Vec<Event> {
     while let Some(action) = held.guard.next_action() {
         let carried_out = match action {
             Action::Enforce(text) => {
@@ -173,7 +173,7 @@ pub(crate) async fn drive(app: &App, held: &mut Held) -> Vec<Event> {
     events
 }
 
-async fn enforce(app: &App, text: &str) -> Result<(), String> {
+async fn enforce(app: &Arc<App>, text: &str) -> Result<(), String> {
     let config = parse_node(text, app.config_path())
         .map_err(|error| error.to_string())?
         .config;

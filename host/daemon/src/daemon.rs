@@ -20,12 +20,15 @@ use crate::{
     endpoint::Endpoint,
     event_sources,
     events::Events,
-    http, metrics,
+    http,
+    log_ring::DaemonLog,
+    metrics,
     network::Network,
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
     plugins::{self, PluginParts},
     services::ServiceTable,
+    standing::StandingProxies,
     status, watch,
 };
 
@@ -66,6 +69,8 @@ pub struct DaemonOptions {
     pub config: PathBuf,
     /// What kind of node.
     pub mode: Mode,
+    /// Where the log of this process is kept in memory, for those who read it through the API.
+    pub log: DaemonLog,
 }
 
 /// A running node.
@@ -118,6 +123,8 @@ impl Daemon {
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
         app.tasks.spawn(config_guard::watch(app.clone()));
+        app.set_keeper(Arc::new(StandingProxies::new(&app)));
+        app.keep_proxies().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));
         app.tasks
             .spawn(http::serve(listener, router, app.shutdown.clone()));
@@ -386,6 +393,7 @@ async fn assemble(
         engine,
         plugins,
         logs,
+        log: options.log.clone(),
         calls,
         audit,
         events,

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use libp2p_identity::PeerId;
 use peerup_api::{ConnectInfo, ConnectRequest};
 use peerup_config::PathQuery;
 use peerup_engine::{CommandEvent, CommandRun, TunnelGroup};
@@ -37,13 +38,8 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         .service
         .parse()
         .map_err(|error: peerup_model::NameError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
-    let listen = request.listen.parse().map_err(|_| {
-        Failure::new(
-            ErrorCode::Invalid,
-            format!("{:?} is not an address to listen on", request.listen),
-        )
-        .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
-    })?;
+    // Checked before anybody is asked or reached.
+    check_listen(&request.listen)?;
     let (peer, _) = app.resolve(&request.peer).await?;
     if app.proxies.lock().len() >= MAX_PROXIES {
         return Err(Failure::new(
@@ -61,29 +57,19 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
         asked: PathPolicy::PreferDirect,
     };
     reach(app, &protocol, &query).await?;
-    let extra_grants = Grants {
-        protocols: vec![protocol.parse().map_err(|error: peerup_model::GrantError| {
-            Failure::new(ErrorCode::Invalid, error.to_string())
-        })?],
-        tcp: TcpGrants {
-            connect: Vec::new(),
-            listen: vec![listen],
-        },
-        ..Grants::default()
-    };
-    let order = Order {
-        peer: peer.to_base58(),
-        service: service.to_string(),
-        listen: request.listen,
-        extra_grants,
-    };
+    let order = Order::new(&peer, &service, request.listen)?;
     let listening = order.listen(lease).await?;
     let number = app.proxies.next.fetch_add(1, Ordering::Relaxed) + 1;
     let info = ConnectInfo {
         id: format!("proxy-{number}"),
-        peer_id: peer.to_base58(),
+        name: None,
+        peer: request.peer,
+        peer_id: Some(peer.to_base58()),
         service: service.to_string(),
         listen_address: listening.address.clone(),
+        state: "listening".to_owned(),
+        reason: None,
+        retry_in_s: None,
     };
     let end = app.shutdown.child_token();
     app.proxies.lock().insert(
@@ -106,7 +92,7 @@ pub(crate) async fn start(app: &std::sync::Arc<App>, request: ConnectRequest) ->
 
 /// What a proxy was asked to do.
 #[derive(Debug)]
-struct Order {
+pub(crate) struct Order {
     peer: String,
     service: String,
     listen: String,
@@ -115,13 +101,50 @@ struct Order {
 
 /// A command that listens, in the generation of the plugin that it runs in.
 #[derive(Debug)]
-struct Listening {
+pub(crate) struct Listening {
     lease: Lease,
     run: CommandRun,
-    address: String,
+    /// The address bound.
+    pub(crate) address: String,
+}
+
+fn check_listen(listen: &str) -> Result<peerup_model::AddressPattern, Failure> {
+    listen.parse().map_err(|_| {
+        Failure::new(
+            ErrorCode::Invalid,
+            format!("{listen:?} is not an address to listen on"),
+        )
+        .with_hint("give address:port, such as 127.0.0.1:8080, with port 0 for a free one")
+    })
 }
 
 impl Order {
+    /// An order with the rights that it needs and no others.
+    pub(crate) fn new(peer: &PeerId, service: &ServiceName, listen: String) -> Result<Self, Failure> {
+        let protocol = service_protocol(service)
+            .parse()
+            .map_err(|error: peerup_model::GrantError| Failure::new(ErrorCode::Invalid, error.to_string()))?;
+        let extra_grants = Grants {
+            protocols: vec![protocol],
+            tcp: TcpGrants {
+                connect: Vec::new(),
+                listen: vec![check_listen(&listen)?],
+            },
+            ..Grants::default()
+        };
+        Ok(Self {
+            peer: peer.to_base58(),
+            service: service.to_string(),
+            listen,
+            extra_grants,
+        })
+    }
+
+    /// Listens in the generation of the plugin that runs now.
+    pub(crate) async fn begin(&self, app: &App) -> Result<Listening, Failure> {
+        self.listen(app.plugins.require(PLUGIN)?).await
+    }
+
     /// Starts the command and waits until it listens.
     async fn listen(&self, lease: Lease) -> Result<Listening, Failure> {
         let arguments = serde_json::json!({
@@ -143,7 +166,7 @@ impl Order {
 
 /// Keeps a proxy until it ends or is told to. Where another generation takes the plugin's place the proxy goes over to
 /// it, on the same address; its tunnels run on meanwhile.
-async fn keep(
+pub(crate) async fn keep(
     app: &App,
     mut order: Order,
     mut listening: Listening,

@@ -7,6 +7,7 @@ mod answer;
 mod config;
 mod events;
 mod limits;
+mod proxies;
 mod routes;
 mod streams;
 
@@ -72,6 +73,8 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
         .route("/v1/resolve", post(routes::resolve))
         .route("/v1/connect", get(routes::connections).post(streams::connect))
         .route("/v1/connect/{id}", delete(routes::disconnect))
+        .route("/v1/proxies", post(proxies::add))
+        .route("/v1/proxies/{name}", put(proxies::switch).delete(proxies::remove))
         .route("/v1/invite", post(routes::invite))
         .route(
             "/v1/invite/{id}",
@@ -96,6 +99,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
         .route("/v1/events", get(events::events))
         .route("/v1/openapi.json", get(routes::openapi))
         .route("/v1/cookie/rotate", post(routes::rotate_cookie))
+        .route("/v1/logs", get(streams::logs))
         .route("/v1/shutdown", post(routes::shutdown))
         .route("/metrics", get(routes::metrics))
         .fallback(no_such_endpoint)

@@ -22,6 +22,7 @@ mod forward;
 mod guard_cell;
 mod http;
 mod invites;
+mod log_ring;
 mod meters;
 mod metrics;
 mod names;
@@ -32,10 +33,12 @@ mod plugin_calls;
 mod plugin_logs;
 mod plugins;
 mod proxies;
+mod proxy_keeper;
 mod resolver_cache;
 mod resolvers;
 mod services;
 mod sources;
+mod standing;
 mod status;
 mod supervisor;
 mod watch;
@@ -48,10 +51,12 @@ pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{
     at_rest_failure, config_failure, edit_failure, identity_failure, keys_failure, refused_failure,
 };
+pub use log_ring::DaemonLog;
 pub use metrics::METRICS;
 pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;
 pub use sources::{bundled_manifests, is_bundled};
+pub use standing::describe_proxy;
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;

@@ -3,53 +3,21 @@
 //! Filled by the engine with what plugins write and by the supervisor with what happens to them; read by the API.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
 use peerup_api::PluginLogLine;
 use peerup_engine::{LogLevel, LogLine};
 use peerup_model::PluginName;
-use tokio::sync::broadcast;
 
-/// Lines kept for each plugin. The engine bounds their length and their rate.
-const KEPT_LINES: usize = 500;
-/// Bytes of text kept for each plugin.
-const KEPT_BYTES: usize = 256 << 10;
-/// Lines that a slow follower may be behind before it misses some.
-const FOLLOWED_LINES: usize = 256;
+use crate::log_ring::{Reading, Ring};
 
 /// The lines of all plugins. One ring for each name that has written something, and names come from the config.
 #[derive(Debug, Default)]
 pub(crate) struct PluginLogs {
     rings: Mutex<BTreeMap<PluginName, Ring>>,
-}
-
-#[derive(Debug)]
-struct Ring {
-    kept: VecDeque<Arc<PluginLogLine>>,
-    bytes: usize,
-    news: broadcast::Sender<Arc<PluginLogLine>>,
-}
-
-impl Default for Ring {
-    fn default() -> Self {
-        Self {
-            kept: VecDeque::new(),
-            bytes: 0,
-            news: broadcast::channel(FOLLOWED_LINES).0,
-        }
-    }
-}
-
-/// What was written so far, and what is written from then on.
-#[derive(Debug)]
-pub(crate) struct Reading {
-    /// Oldest first.
-    pub(crate) so_far: Vec<Arc<PluginLogLine>>,
-    /// Lags where the reader is slow.
-    pub(crate) news: broadcast::Receiver<Arc<PluginLogLine>>,
 }
 
 impl PluginLogs {
@@ -89,13 +57,7 @@ impl PluginLogs {
 
     /// Returns the last `lines` lines and the way to those that come.
     pub(crate) fn read(&self, plugin: &PluginName, lines: usize) -> Reading {
-        let mut rings = self.lock();
-        let ring = rings.entry(plugin.clone()).or_default();
-        let skipped = ring.kept.len().saturating_sub(lines);
-        Reading {
-            so_far: ring.kept.iter().skip(skipped).cloned().collect(),
-            news: ring.news.subscribe(),
-        }
+        self.lock().entry(plugin.clone()).or_default().read(lines)
     }
 
     /// Forgets a plugin that is gone.
@@ -104,19 +66,7 @@ impl PluginLogs {
     }
 
     fn push(&self, plugin: &PluginName, line: PluginLogLine) {
-        let line = Arc::new(line);
-        let mut rings = self.lock();
-        let ring = rings.entry(plugin.clone()).or_default();
-        ring.bytes += line.text.len();
-        ring.kept.push_back(line.clone());
-        while ring.kept.len() > KEPT_LINES || ring.bytes > KEPT_BYTES {
-            let Some(oldest) = ring.kept.pop_front() else {
-                break;
-            };
-            ring.bytes -= oldest.text.len();
-        }
-        // Nobody need follow.
-        let _ = ring.news.send(line);
+        self.lock().entry(plugin.clone()).or_default().push(line);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PluginName, Ring>> {
@@ -127,6 +77,7 @@ impl PluginLogs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_ring::{KEPT_BYTES, KEPT_LINES};
 
     fn chess() -> PluginName {
         "chess".parse().unwrap()

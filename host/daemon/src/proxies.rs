@@ -1,4 +1,4 @@
-//! The table of running proxies, by id.
+//! The table of the proxies that end with the daemon, by id.
 
 use std::{
     collections::BTreeMap,

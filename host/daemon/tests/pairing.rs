@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libp2p_identity::Keypair;
 use peerup_api::{Client, InviteInfo, InviteOutcome, InviteRequest};
-use peerup_daemon::{Daemon, DaemonOptions, Mode};
+use peerup_daemon::{Daemon, DaemonLog, DaemonOptions, Mode};
 use peerup_model::{INVITE_PROTOCOL, PathPolicy};
 use peerup_net::{Node, NodeConfig, PeerStream, PolicyHandle, ProtocolTable};
 use peerup_trust::{
@@ -39,7 +39,13 @@ impl Inviter {
         std::fs::write(&config, text).unwrap();
         peerup_trust::create_identity(folder.path().join("identity.key")).unwrap();
         let mode = Mode::Reachable;
-        let daemon = Daemon::start(DaemonOptions { config, mode }).await.unwrap();
+        let daemon = Daemon::start(DaemonOptions {
+            config,
+            mode,
+            log: DaemonLog::default(),
+        })
+        .await
+        .unwrap();
         let client = daemon.client();
         Self {
             folder,

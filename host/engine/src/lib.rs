@@ -41,6 +41,7 @@ mod stats;
 mod store_file;
 mod ticker;
 mod tunnels;
+mod watched;
 
 pub use audit::{AuditEvent, AuditKind, RunKind};
 pub use call::{CallObserver, HostCall};

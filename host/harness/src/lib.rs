@@ -12,9 +12,11 @@ mod scenario;
 mod servers;
 mod sockets;
 mod steps;
+mod subject;
 mod trace;
 mod world;
 
-pub use run::{Outcome, StepOutcome, Subject, run};
+pub use run::{Outcome, StepOutcome, run};
 pub use scenario::{Scenario, ScenarioError};
+pub use subject::Subject;
 pub use trace::TraceLine;

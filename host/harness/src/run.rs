@@ -1,23 +1,11 @@
 //! Running one scenario against one plugin, on a runtime of its own whose clock is paused.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use peerup_package::Manifest;
 use serde::Serialize;
 use tokio::{runtime, time::Instant};
 
-use crate::{scenario::Scenario, steps, trace::TraceLine, world::World};
-
-/// The plugin that is looked at.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    /// What it says about itself.
-    pub manifest: Manifest,
-    /// The component.
-    pub wasm: Arc<[u8]>,
-    /// Where it is kept once it was compiled; none compiles it for each scenario.
-    pub cache: Option<PathBuf>,
-}
+use crate::{scenario::Scenario, steps, subject::Subject, trace::TraceLine, world::World};
 
 /// What came of a scenario.
 #[derive(Debug, Clone, Serialize)]

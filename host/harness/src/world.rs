@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     peer::{Between, Peer},
-    run::Subject,
     scenario::{GrantChoice, Network, Scenario, Who},
     sockets::MemorySockets,
+    subject::Subject,
     trace::Trace,
 };
 

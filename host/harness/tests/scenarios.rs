@@ -1,5 +1,11 @@
 //! The scenarios of the plugins that come with peerup, and what a scenario does with a plugin that misbehaves.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::path::{Path, PathBuf};
 
 use peerup_bundle::Bundled;

@@ -136,6 +136,11 @@ label! {
     PluginName, |_| Ok(())
 }
 
+label! {
+    /// A proxy of the config. Same form as a DNS label, lower case.
+    ProxyName, |_| Ok(())
+}
+
 impl PeerName {
     /// Makes a name out of what a peer calls itself: lower case, everything but letters, digits and
     /// dashes left out, cut to a label. Returns none where nothing usable is left.

@@ -21,7 +21,7 @@ mod watchdog;
 pub use activation::{ActivationError, inherited_listener};
 pub use flood::lines_left_out;
 pub use install::{Finding, InstallError, Installer, Service};
-pub use log::{FileLog, LogError, LogGuard, LogOptions, start_log};
+pub use log::{AlsoLog, FileLog, LogError, LogGuard, LogOptions, start_log};
 pub use metrics::{Kind, Metric, Sheet, markdown};
 pub use notify::{notify_ready, notify_reloading, notify_status, notify_stopping, watchdog_timeout};
 pub use process::{PROCESS_METRICS, add_process};

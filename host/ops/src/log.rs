@@ -1,8 +1,10 @@
 //! Starts the log of a process: on standard error, in the journal's form where that is where it leads, or in a file.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt::layer, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::{
     flood::Flood,
@@ -22,7 +24,6 @@ pub struct FileLog {
 }
 
 /// How a process logs.
-#[derive(Debug)]
 pub struct LogOptions {
     /// What is logged.
     pub filter: EnvFilter,
@@ -30,6 +31,19 @@ pub struct LogOptions {
     pub color: bool,
     /// A file instead of standard error.
     pub file: Option<FileLog>,
+    /// What also gets what is logged.
+    pub also: Option<AlsoLog>,
+}
+
+/// Something besides the log itself that gets what is logged.
+pub type AlsoLog = Box<dyn Layer<Registry> + Send + Sync>;
+
+impl fmt::Debug for LogOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogOptions")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the log does not start.
@@ -59,7 +73,7 @@ pub struct LogGuard {
 /// The file cannot be opened.
 pub fn start_log(options: LogOptions) -> Result<LogGuard, LogError> {
     let flood = Flood::default();
-    let layer = fmt::layer();
+    let layer = layer();
     let mut writer = None;
     // Fails only where a log was started already.
     let _ = match options.file {
@@ -69,6 +83,7 @@ pub fn start_log(options: LogOptions) -> Result<LogGuard, LogError> {
                 .event_format(Line::new(journal, options.color, flood.clone()))
                 .with_writer(io::stderr);
             tracing_subscriber::registry()
+                .with(options.also)
                 .with(options.filter)
                 .with(flood)
                 .with(layer)
@@ -82,6 +97,7 @@ pub fn start_log(options: LogOptions) -> Result<LogGuard, LogError> {
                 .event_format(Line::new(false, false, flood.clone()))
                 .with_writer(queue);
             tracing_subscriber::registry()
+                .with(options.also)
                 .with(options.filter)
                 .with(flood)
                 .with(layer)
@@ -117,7 +133,7 @@ mod tests {
     fn logged(journal: bool, log: impl FnOnce()) -> Vec<String> {
         let (written, flood) = (Written::default(), Flood::default());
         let writer = written.clone();
-        let layer = fmt::layer()
+        let layer = layer()
             .event_format(Line::new(journal, false, flood.clone()))
             .with_writer(move || writer.clone());
         let subscriber = tracing_subscriber::registry()

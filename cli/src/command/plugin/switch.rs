@@ -134,12 +134,17 @@ pub(super) async fn logs(
     follow: bool,
     lines: usize,
 ) -> Result<(), Failure> {
-    let session = Session::attach(context).await?;
     let path = format!("/v1/plugins/{name}/logs?format=both&lines={lines}&follow={follow}");
+    show_log(context, &path, follow).await
+}
+
+/// Shows the lines of a log of the daemon, until it ends or the person does.
+pub(in crate::command) async fn show_log(context: &Context, path: &str, follow: bool) -> Result<(), Failure> {
+    let session = Session::attach(context).await?;
     let shown = until_interrupted(async {
         let mut lines = session
             .client
-            .get_lines(&path)
+            .get_lines(path)
             .await
             .map_err(ClientError::into_failure)?;
         while let Some(line) = lines.next().await.map_err(ClientError::into_failure)? {

@@ -35,8 +35,13 @@ struct Shown {
 
 impl Terminal {
     /// Starts a command whose three streams are a new terminal.
-    pub(crate) fn start(mut command: Command) -> Self {
-        let (master, slave) = open().unwrap();
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with_columns(command, 0)
+    }
+
+    /// The same on a terminal that is so wide; 0 for one that does not tell.
+    pub(crate) fn start_with_columns(mut command: Command, columns: u16) -> Self {
+        let (master, slave) = open(columns).unwrap();
         let stream = || Stdio::from(slave.try_clone().unwrap());
         command.stdin(stream()).stdout(stream()).stderr(stream());
         #[allow(
@@ -124,9 +129,15 @@ impl Drop for Terminal {
 }
 
 /// Opens both sides of a terminal.
-fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+fn open(columns: u16) -> io::Result<(OwnedFd, OwnedFd)> {
     let (mut master, mut slave): (c_int, c_int) = (-1, -1);
     let null = std::ptr::null_mut();
+    let size = libc::winsize {
+        ws_row: if columns == 0 { 0 } else { 24 },
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     #[allow(unsafe_code, reason = "no crate of ours wraps openpty")]
     // SAFETY: both numbers are written where it succeeds, and are nobody else's then.
     unsafe {
@@ -135,7 +146,7 @@ fn open() -> io::Result<(OwnedFd, OwnedFd)> {
             &raw mut slave,
             null,
             std::ptr::null(),
-            std::ptr::null(),
+            &raw const size,
         ) != 0
         {
             return Err(io::Error::last_os_error());

@@ -100,6 +100,7 @@ async fn a_plan_says_exactly_what_the_node_then_does() {
     let options = DaemonOptions {
         config: path.clone(),
         mode: Mode::Daemon,
+        log: Default::default(),
     };
     let daemon = Daemon::start(options).await.unwrap();
     let app = daemon.app().clone();

@@ -73,7 +73,7 @@ fn unmet(app: &App) -> Vec<(usize, u64, ConfirmCheck)> {
         .collect()
 }
 
-async fn take_time(app: &App) {
+async fn take_time(app: &Arc<App>) {
     let is_due = |due_ms: u64| now().steady_ms >= due_ms;
     let _edits = app.edit.lock().await;
     let mut held = app.guard.lock().await;
@@ -89,7 +89,7 @@ async fn take_time(app: &App) {
     drop(lock);
 }
 
-async fn take_check(app: &App, index: usize, applied_ms: u64, outcome: Result<(), String>) {
+async fn take_check(app: &Arc<App>, index: usize, applied_ms: u64, outcome: Result<(), String>) {
     let _edits = app.edit.lock().await;
     let mut held = app.guard.lock().await;
     let Some(held) = held.as_mut() else { return };

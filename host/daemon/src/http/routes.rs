@@ -29,15 +29,15 @@ use crate::{
 /// The longest address of a relay: a name of the DNS, a path of a WebSocket and a peer id fit in.
 const MAX_ADDRESS: usize = 1024;
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
-fn done(status: &str) -> DoneInfo {
+pub(super) fn done(status: &str) -> DoneInfo {
     DoneInfo {
         status: status.to_owned(),
     }
 }
 
-fn invalid(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn invalid(error: impl std::fmt::Display) -> Refusal {
     Refusal(Failure::new(ErrorCode::Invalid, error.to_string()))
 }
 
@@ -241,7 +241,9 @@ pub(super) async fn resolve(
 }
 
 pub(super) async fn connections(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(app.proxies.list()))
+    let mut list = app.keeper().map(|keeper| keeper.list()).unwrap_or_default();
+    list.extend(app.proxies.list());
+    Ok(format.answer(list))
 }
 
 pub(super) async fn disconnect(
@@ -252,9 +254,15 @@ pub(super) async fn disconnect(
     if app.proxies.remove(&id) {
         return Ok(format.answer(done("disconnected")));
     }
+    if app.config().proxies.contains_key(id.as_str()) {
+        let message = format!("{id} is a proxy of the config, which the daemon keeps");
+        return Err(Failure::new(ErrorCode::Conflict, message)
+            .with_hint(format!("peerup proxy disable {id}, or: peerup proxy remove {id}"))
+            .into());
+    }
     Err(
         Failure::new(ErrorCode::NotFound, format!("there is no proxy {id}"))
-            .with_hint("see them with: GET /v1/connect")
+            .with_hint("see them with: peerup proxy list")
             .into(),
     )
 }

@@ -18,7 +18,7 @@ use super::{
     answer::{Format, JsonBody, LINES_IN_FLIGHT, Path, Query, Refusal},
     routes,
 };
-use crate::{app::App, forward, plugin_failure};
+use crate::{app::App, forward, log_ring::Reading, plugin_failure};
 
 /// The most pings that one request may ask for; 0 asks for no end.
 const MAX_PINGS: u64 = 1_000_000;
@@ -209,7 +209,21 @@ pub(super) async fn plugin_logs(
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Refusal> {
     let name = routes::known_plugin(&app, &name)?;
-    let mut reading = app.logs.read(&name, query.lines.unwrap_or(LOG_LINES));
+    let reading = app.logs.read(&name, query.lines.unwrap_or(LOG_LINES));
+    Ok(stream_log(&app, reading, query.follow, format))
+}
+
+/// The last lines of the daemon's own log, and with `?follow=true` those that come.
+pub(super) async fn logs(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response, Refusal> {
+    let reading = app.log.read(query.lines.unwrap_or(LOG_LINES));
+    Ok(stream_log(&app, reading, query.follow, format))
+}
+
+fn stream_log(app: &App, mut reading: Reading, follow: bool, format: Format) -> Response {
     let (sender, lines) = mpsc::channel(LINES_IN_FLIGHT);
     let shutdown = app.shutdown.clone();
     app.tasks.spawn(async move {
@@ -219,7 +233,7 @@ pub(super) async fn plugin_logs(
                     return;
                 }
             }
-            if !query.follow {
+            if !follow {
                 return;
             }
             loop {
@@ -243,7 +257,7 @@ pub(super) async fn plugin_logs(
             () = told => {}
         }
     });
-    Ok(format.stream(lines))
+    format.stream(lines)
 }
 
 /// The calls that a plugin makes of the host, as it makes them.

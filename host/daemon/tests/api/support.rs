@@ -50,7 +50,13 @@ impl Node {
         std::fs::write(&config, text).unwrap();
         peerup_trust::create_identity(folder.path().join("identity.key")).unwrap();
         let mode = Mode::Daemon;
-        let daemon = Daemon::start(DaemonOptions { config, mode }).await.unwrap();
+        let daemon = Daemon::start(DaemonOptions {
+            config,
+            mode,
+            log: Default::default(),
+        })
+        .await
+        .unwrap();
         Self { folder, daemon }
     }
 

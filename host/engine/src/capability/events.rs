@@ -13,12 +13,12 @@ use wasmtime::component::{Accessor, Resource};
 
 use crate::{
     bindings::peerup::plugin::{events, types},
-    call::observed,
     error::HostError,
     event::{PeerEvent, PeerEventKind},
     handles::SubscriptionHandle,
     records::{path_variant, peer_record},
     state::{Capabilities, InstanceState},
+    watched::observed,
 };
 
 impl events::Host for InstanceState {}

@@ -4,9 +4,9 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{names, types},
-    call::observed,
     error::HostError,
     state::{Capabilities, InstanceState},
+    watched::observed,
 };
 
 impl names::Host for InstanceState {}

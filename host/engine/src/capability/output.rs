@@ -4,10 +4,10 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{output, types},
-    call::observed,
     error::HostError,
     event::CommandEvent,
     state::{Capabilities, InstanceState, MAX_SENDING},
+    watched::observed,
 };
 
 /// The longest event, text and JSON together.

@@ -7,11 +7,11 @@ use wasmtime::component::Accessor;
 use crate::{
     access::Access,
     bindings::peerup::plugin::{peers, types},
-    call::observed,
     clock,
     error::HostError,
     records::details_record,
     state::{Capabilities, Inner, InstanceState},
+    watched::observed,
 };
 
 /// The most peers that one call tells of: what a plugin's memory holds many times over.

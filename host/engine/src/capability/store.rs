@@ -6,10 +6,10 @@ use wasmtime::component::Accessor;
 
 use crate::{
     bindings::peerup::plugin::{store, types},
-    call::observed,
     error::HostError,
     state::{Capabilities, InstanceState, MAX_WRITES},
     store_file::{Change, StoreFile},
+    watched::observed,
 };
 
 impl store::Host for InstanceState {}

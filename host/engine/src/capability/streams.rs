@@ -8,7 +8,6 @@ use wasmtime::{
 
 use crate::{
     bindings::peerup::plugin::{streams, types},
-    call::observed,
     capability::pump::{Consumer, Producer},
     error::HostError,
     handles::DuplexHandle,
@@ -16,6 +15,7 @@ use crate::{
     splice::Source,
     state::{Capabilities, InstanceState},
     tunnels,
+    watched::observed,
 };
 
 type Ended = FutureReader<Result<(), types::Error>>;

@@ -8,12 +8,12 @@ use wasmtime::component::{Accessor, Resource};
 use crate::{
     access::Reach,
     bindings::peerup::plugin::{tcp, types},
-    call::observed,
     duplex::Duplex,
     error::HostError,
     handles::{DuplexHandle, ListenerHandle},
     sockets::{Sockets, StreamListener},
     state::{Capabilities, InstanceState},
+    watched::observed,
 };
 
 /// How long looking a name up may take, and connecting after it.

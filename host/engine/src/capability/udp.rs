@@ -8,12 +8,12 @@ use wasmtime::component::{Accessor, Resource};
 use crate::{
     access::Reach,
     bindings::peerup::plugin::{types, udp},
-    call::observed,
     clock,
     datagram::Socket,
     error::HostError,
     handles::SocketHandle,
     state::{Capabilities, Inner, InstanceState, MAX_SENDING},
+    watched::observed,
 };
 
 /// How long looking a name up may take.

@@ -81,6 +81,7 @@ impl Node {
         let options = DaemonOptions {
             config: config.clone(),
             mode: Mode::Daemon,
+            log: peerup_daemon::DaemonLog::default(),
         };
         let daemon = Daemon::start(options).await?;
         Ok(Self {

@@ -1,0 +1,289 @@
+//! What a shell's Tab key is told: words and flags out of the definition, names out of the config and the running
+//! daemon. Never starts a node, and falls back to what the config says where the daemon is slow.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use clap::{Command, CommandFactory};
+use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
+use peerup_api::{Client, ConnectInfo, PeerInfo, PluginInfo};
+use peerup_config::NodeConfig;
+
+use crate::{
+    arguments::Arguments,
+    command::{completion::VARIABLE, word},
+    context::Context,
+};
+
+/// How long the daemon may take. Whoever pressed Tab is waiting.
+const DAEMON_TIME: Duration = Duration::from_millis(200);
+/// Most names of one kind that are offered.
+const MOST: usize = 500;
+
+/// What an argument takes.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Peer,
+    OwnService,
+    /// A service of some peer: those of the proxies, and those that are called alike here.
+    PeerService,
+    Plugin,
+    Proxy,
+    Tunnel,
+    Relay,
+}
+
+/// Which arguments take names: the words down to a command, the argument, and what it takes.
+const ARGUMENTS: [(&[&str], &str, Kind); 37] = [
+    (&["ping"], "peer", Kind::Peer),
+    (&["traceroute"], "peer", Kind::Peer),
+    (&["resolve"], "name", Kind::Peer),
+    (&["why"], "peer", Kind::Peer),
+    (&["daemon", "ping"], "peer", Kind::Peer),
+    (&["daemon", "connect"], "peer", Kind::Peer),
+    (&["daemon", "connect"], "service", Kind::PeerService),
+    (&["daemon", "disconnect"], "id", Kind::Tunnel),
+    (&["proxy"], "peer", Kind::Peer),
+    (&["proxy"], "service", Kind::PeerService),
+    (&["proxy", "add"], "peer", Kind::Peer),
+    (&["proxy", "add"], "service", Kind::PeerService),
+    (&["proxy", "remove"], "name", Kind::Proxy),
+    (&["proxy", "enable"], "name", Kind::Proxy),
+    (&["proxy", "disable"], "name", Kind::Proxy),
+    (&["auth", "add"], "services", Kind::OwnService),
+    (&["auth", "remove"], "peer", Kind::Peer),
+    (&["service", "remove"], "name", Kind::OwnService),
+    (&["service", "enable"], "name", Kind::OwnService),
+    (&["service", "disable"], "name", Kind::OwnService),
+    (&["invite"], "services", Kind::OwnService),
+    (&["relay", "remove"], "address", Kind::Relay),
+    (&["plugin", "inspect"], "name", Kind::Plugin),
+    (&["plugin", "enable"], "name", Kind::Plugin),
+    (&["plugin", "disable"], "name", Kind::Plugin),
+    (&["plugin", "reload"], "name", Kind::Plugin),
+    (&["plugin", "logs"], "name", Kind::Plugin),
+    (&["plugin", "run"], "name", Kind::Plugin),
+    (&["plugin", "trace"], "name", Kind::Plugin),
+    (&["plugin", "upgrade"], "name", Kind::Plugin),
+    (&["plugin", "remove"], "name", Kind::Plugin),
+    (&["plugin", "rollback"], "name", Kind::Plugin),
+    // Words of the plugins that come with peerup and of installed ones: a peer is called `peer` there.
+    (&["forward"], "peer", Kind::Peer),
+    (&["forward"], "service", Kind::PeerService),
+    (&["greet"], "peer", Kind::Peer),
+    (&["send"], "peer", Kind::Peer),
+    (&["receive"], "peer", Kind::Peer),
+];
+
+/// Answers a shell's script and ends the process, where one asks; returns at once otherwise. Called before anything is
+/// printed.
+pub(crate) fn answer() {
+    if std::env::var_os(VARIABLE).is_none() {
+        return;
+    }
+    let folder = std::env::current_dir().ok();
+    let completed = CompleteEnv::with_factory(definition)
+        .var(VARIABLE)
+        .bin("peerup")
+        .completer("peerup")
+        .try_complete(std::env::args_os(), folder.as_deref());
+    match completed {
+        Ok(false) => {}
+        // A shell has no use for an error in the middle of a line.
+        Ok(true) | Err(_) => std::process::exit(0),
+    }
+}
+
+/// The command line with the words of plugins, and with names where they belong.
+fn definition() -> Command {
+    let config = config_path();
+    let words = config.as_deref().map(word::all).unwrap_or_default();
+    let mut command = Arguments::command();
+    for word in words {
+        if command.find_subcommand(&word.command.name).is_none() {
+            command = command.subcommand(word::command(&word));
+        }
+    }
+    for (words, argument, kind) in ARGUMENTS {
+        let config = config.clone();
+        command = with_candidates(command, words, argument, kind, config);
+    }
+    command
+}
+
+fn with_candidates(
+    command: Command,
+    words: &[&str],
+    argument: &'static str,
+    kind: Kind,
+    config: Option<PathBuf>,
+) -> Command {
+    match words.split_first() {
+        Some((word, below)) if command.find_subcommand(word).is_some() => command
+            .mut_subcommand(word, |command| {
+                with_candidates(command, below, argument, kind, config)
+            }),
+        Some(_) => command,
+        None if command.get_arguments().any(|known| known.get_id() == argument) => {
+            let candidates = ArgValueCandidates::new(move || candidates(kind, config.as_deref()));
+            // `mut_arg` would move it behind the other positional ones.
+            command.mut_args(|known| match known.get_id() == argument {
+                true => known.add(candidates.clone()),
+                false => known,
+            })
+        }
+        None => command,
+    }
+}
+
+/// Finds the config that the line names, or the usual one.
+fn config_path() -> Option<PathBuf> {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let mut named = None;
+    for (at, word) in line.iter().enumerate() {
+        match word.to_str() {
+            Some("--config") => named = line.get(at + 1).map(PathBuf::from),
+            Some(word) => {
+                if let Some(path) = word.strip_prefix("--config=") {
+                    named = Some(PathBuf::from(path));
+                }
+            }
+            None => {}
+        }
+    }
+    let environment = std::env::var("PEERUP_CONFIG").ok();
+    peerup_config::find_config(named.as_deref(), environment.as_deref(), &Context::places())
+        .ok()
+        .and_then(|path| std::path::absolute(path).ok())
+}
+
+fn candidates(kind: Kind, config: Option<&Path>) -> Vec<CompletionCandidate> {
+    let Some(path) = config else {
+        return Vec::new();
+    };
+    let written = peerup_config::load_node(path).ok().map(|loaded| loaded.config);
+    let mut names = written
+        .map(|config| configured(kind, &config))
+        .unwrap_or_default();
+    names.extend(live(kind, path));
+    names.sort();
+    names.dedup_by(|one, other| one.0 == other.0);
+    names.truncate(MOST);
+    names
+        .into_iter()
+        .map(|(name, about)| CompletionCandidate::new(name).help((!about.is_empty()).then(|| about.into())))
+        .collect()
+}
+
+/// What the file knows: a name and a word about it each.
+fn configured(kind: Kind, config: &NodeConfig) -> Vec<(String, String)> {
+    let plain = |name: &dyn ToString| (name.to_string(), String::new());
+    match kind {
+        Kind::Peer => config
+            .names
+            .iter()
+            .map(|(name, id)| (name.to_string(), id.to_string()))
+            .collect(),
+        Kind::OwnService => config
+            .services
+            .iter()
+            .map(|(name, entry)| (name.to_string(), entry.local_address.clone()))
+            .collect(),
+        Kind::PeerService => config
+            .services
+            .keys()
+            .chain(config.proxies.values().map(|proxy| &proxy.service))
+            .map(|name| plain(name))
+            .collect(),
+        Kind::Plugin => config.plugins.keys().map(|name| plain(name)).collect(),
+        Kind::Proxy => config
+            .proxies
+            .iter()
+            .map(|(name, entry)| (name.to_string(), format!("{} of {}", entry.service, entry.peer)))
+            .collect(),
+        Kind::Relay => config.relays.iter().map(|relay| plain(relay)).collect(),
+        Kind::Tunnel => Vec::new(),
+    }
+}
+
+/// What the running daemon knows besides; nothing where none runs or it takes too long.
+fn live(kind: Kind, config: &Path) -> Vec<(String, String)> {
+    let Some(folder) = config.parent().map(Path::to_owned) else {
+        return Vec::new();
+    };
+    let (sender, receiver) = mpsc::channel();
+    // A thread of its own: whatever it hangs on ends with the process.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime {
+            // Fails where nobody waits any more.
+            let _ = sender.send(runtime.block_on(ask(kind, &Client::new(folder))));
+        }
+    });
+    receiver.recv_timeout(DAEMON_TIME).unwrap_or_default()
+}
+
+async fn ask(kind: Kind, client: &Client) -> Vec<(String, String)> {
+    match kind {
+        Kind::Peer => {
+            let peers: Vec<PeerInfo> = client.get("/v1/peers?all=true").await.unwrap_or_default();
+            peers
+                .into_iter()
+                .map(|peer| match peer.name {
+                    Some(name) => (name, peer.id),
+                    None => (peer.id, peer.role),
+                })
+                .collect()
+        }
+        Kind::Plugin => {
+            let plugins: Vec<PluginInfo> = client.get("/v1/plugins").await.unwrap_or_default();
+            plugins
+                .into_iter()
+                .map(|plugin| (plugin.name, plugin.state))
+                .collect()
+        }
+        Kind::Tunnel => {
+            let tunnels: Vec<ConnectInfo> = client.get("/v1/connect").await.unwrap_or_default();
+            tunnels
+                .into_iter()
+                .filter(|tunnel| tunnel.name.is_none())
+                .map(|tunnel| (tunnel.id, format!("{} of {}", tunnel.service, tunnel.peer)))
+                .collect()
+        }
+        Kind::OwnService | Kind::PeerService | Kind::Proxy | Kind::Relay => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_argument_of_the_table_is_there() {
+        let own = Arguments::command();
+        for (words, argument, _) in ARGUMENTS {
+            let mut command = Some(&own);
+            for word in words {
+                command = command.and_then(|command| command.find_subcommand(word));
+            }
+            let Some(command) = command else {
+                // A word of a plugin; it may be there or not.
+                assert_eq!(words.len(), 1, "{words:?}");
+                continue;
+            };
+            assert!(
+                command.get_arguments().any(|known| known.get_id() == argument),
+                "{words:?} {argument}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_definition_with_names_holds_together() {
+        definition().debug_assert();
+    }
+}
