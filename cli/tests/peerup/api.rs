@@ -113,7 +113,7 @@ fn events_tell_of_peers_the_gate_and_changes() {
             "{told}"
         );
     }
-    pair.home.run(&["auth", "remove", "laptop"]).ok();
+    pair.home.run(&["auth", "remove", "laptop", "--yes"]).ok();
     for event in ["auth-expelled", "peer-disconnected"] {
         events
             .wait_for_line(event, SOON, |line| line.contains(event) && line.contains(&id))

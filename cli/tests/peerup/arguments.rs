@@ -18,6 +18,8 @@ const WORDS: [(&str, &[&str]); 24] = [
             "connect",
             "disconnect",
             "reload",
+            "install",
+            "uninstall",
         ],
     ),
     ("proxy", &["add", "list", "remove", "enable", "disable"]),

@@ -128,7 +128,7 @@ fn the_daemon_remembers_what_it_logged() {
     node.run(&["logs"]).fails(3, &["peerup daemon"]);
     node.start();
     node.run(&["service", "add", "web", "localhost:80"]).ok();
-    let mut follow = node.spawn(&["logs", "-f", "-n", "0"]);
+    let mut follow = node.spawn(&["logs", "-f"]);
     let address = format!("127.0.0.1:{}", crate::support::free_port());
     node.run(&["proxy", "add", "desk", FRIEND, "echo", &address]).ok();
     follow

@@ -166,7 +166,7 @@ fn what_happens_to_plugins_is_in_their_log_and_in_the_audit_log() {
     assert_eq!(lines.lines().count(), 2, "{lines}");
     assert!(lines.lines().last().unwrap().ends_with("host: active"), "{lines}");
 
-    let mut follower = node.spawn(&["plugin", "logs", "ping", "-f", "-n", "0", "--json"]);
+    let mut follower = node.spawn(&["plugin", "logs", "ping", "-f", "--json"]);
     node.run(&["plugin", "reload", "ping"]).ok();
     let line = follower
         .wait_for_line("the new generation", SOON, |line| {

@@ -91,6 +91,9 @@ struct Capability {
 struct Command {
     name: String,
     summary: String,
+    /// The arguments, which the package's own tests look at.
+    #[serde(default, rename = "flag")]
+    _flags: Vec<toml::Table>,
 }
 
 fn all() -> Vec<&'static Bundled> {
