@@ -452,6 +452,18 @@ async fn a_stream_that_was_accepted_goes_on_through_an_upgrade_and_a_disable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_hears_that_it_is_to_end() {
+    let bench = Bench::new(Policy::default());
+    bench.apply().await;
+    let (_far, task) = bench.open("hostile", "until-stopping").unwrap();
+    within(bench.supervisor.disable(&name("hostile"), Manner::Drain))
+        .await
+        .unwrap();
+    within(task).await.unwrap().unwrap();
+    bench.reaches("hostile", Stage::Stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_end_is_cancelled_when_the_drain_time_is_over_or_at_once() {
     let short = Policy {
         drain: Duration::from_millis(50),

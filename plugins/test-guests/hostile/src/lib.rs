@@ -44,10 +44,6 @@ impl Service for Hostile {
         let details: Details = settings::get()?;
         let behaviour = details.behaviour.clone().unwrap_or_default();
         match behaviour.as_str() {
-            "until-stopping" => {
-                life::stopping().await;
-                Ok(())
-            }
             "until-settings" => {
                 life::settings_changed().await;
                 let changed: Details = settings::get()?;
@@ -171,6 +167,10 @@ async fn anywhere(behaviour: &str, details: &Details) -> Result<(), Error> {
             Ok(())
         }
         "flood-peers" => attack::flood_the_peers().await,
+        "until-stopping" => {
+            life::stopping().await;
+            Ok(())
+        }
         "error" => Err(Error::refused("asked to fail")),
         "streams" => hoard::streams(details).await,
         "half-open-streams" => hoard::half_open_streams(details).await,
