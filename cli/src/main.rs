@@ -11,7 +11,7 @@ mod daemon_log;
 mod output;
 mod session;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
@@ -71,6 +71,20 @@ fn is_whole_help(error: &clap::Error) -> bool {
     error.kind() == ErrorKind::DisplayHelp && !std::env::args().skip(1).any(|word| named(&word))
 }
 
+/// The config that was named; clap gives up at `--help` before it says so.
+fn named_config() -> Option<PathBuf> {
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--config" {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    std::env::var_os("PEERUP_CONFIG").map(PathBuf::from)
+}
+
 /// The command line with the words that plugins add.
 fn with_words() -> clap::Command {
     let own = Arguments::command();
@@ -79,7 +93,7 @@ fn with_words() -> clap::Command {
         .flat_map(|command| command.get_name_and_visible_aliases())
         .map(str::to_owned)
         .collect();
-    let config = peerup_config::find_config(None, None, &Context::places()).ok();
+    let config = peerup_config::find_config(named_config().as_deref(), None, &Context::places()).ok();
     let words = config
         .map(|config| command::word::all(&config))
         .unwrap_or_default();

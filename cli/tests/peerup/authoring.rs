@@ -182,6 +182,11 @@ fn a_word_of_a_plugin_is_a_word_of_the_command_line() {
     let pair = Pair::start();
     let told = Outcome::of(bare(&pair.laptop.folder, &["--help"])).ok();
     assert!(!told.contains("Words of"), "there is no config here: {told}");
+    let told = pair.laptop.run(&["--help"]).ok();
+    assert!(
+        told.contains("Words of the plugin tcp-proxy:\n  forward "),
+        "{told}"
+    );
     let help = pair.laptop.run(&["forward", "--help"]).ok();
     for words in [
         "Usage: peerup forward",
