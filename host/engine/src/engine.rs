@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{OnceCell, Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wasmtime::{
-    Config, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{Component, InstancePre, Linker},
 };
 use wasmtime_wasi::{cli::WasiCliView, filesystem::WasiFilesystemView, random::WasiRandomView};
@@ -54,6 +54,8 @@ const MODULES_PER_COMPONENT: u32 = 64;
 const MEMORIES_PER_COMPONENT: u32 = 2;
 /// The most instances that the pool can be made for.
 const MAX_INSTANCES: u32 = 4096;
+/// Written bytes of one memory or table that are cleared for the next instance; the rest goes back to the kernel.
+const KEPT_BYTES: usize = 64 << 10;
 /// Stack of a guest and of the host functions that it calls.
 const ASYNC_STACK_BYTES: usize = 1 << 20;
 const GUEST_STACK_BYTES: usize = 512 << 10;
@@ -383,7 +385,13 @@ fn runtime_config(config: &EngineConfig) -> Config {
         .table_elements(MAX_TABLE_ELEMENTS)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_core_instances_per_component(MODULES_PER_COMPONENT)
-        .max_memory_size(config.max_memory_bytes);
+        .max_memory_size(config.max_memory_bytes)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES)
+        // Asks the kernel which pages an instance wrote to (Linux 6.7) and clears only these. Giving all of a
+        // memory back instead takes the lock of the address space for as long as there are pages: a plugin that
+        // fills its memory again and again tripled the p99 of the plugins beside it.
+        .pagemap_scan(Enabled::Auto);
     let mut runtime = Config::new();
     runtime
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
