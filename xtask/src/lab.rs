@@ -1,5 +1,6 @@
 //! `cargo xtask lab`: the real binaries between NAT routers of every kind, in network namespaces.
 
+mod applies;
 mod chance;
 mod changes;
 mod crossing;
@@ -91,7 +92,7 @@ struct Case {
 }
 
 /// What a pair of nodes does for a person.
-static CASES: [Case; 6] = [
+static CASES: [Case; 7] = [
     Case {
         name: "nat",
         shows: "the lab itself: hosts reach the public segment, nothing unasked reaches them",
@@ -131,6 +132,14 @@ static CASES: [Case; 6] = [
         laptop: PRESERVING,
         ground: ground::as_it_is,
         run: tunnels::idle,
+    },
+    Case {
+        name: "applies",
+        shows: "configs applied, confirmed, taken back beside iperf3: none of its streams ends or stands still",
+        home: PRESERVING,
+        laptop: PRESERVING,
+        ground: ground::as_it_is,
+        run: applies::applies,
     },
     Case {
         name: "failures",

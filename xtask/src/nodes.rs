@@ -381,6 +381,19 @@ impl Node {
         replace(&self.config, old, new)
     }
 
+    /// The config as it stands.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub(crate) fn config_text(&self) -> Result<String> {
+        fs::read_to_string(&self.config).with_context(|| format!("cannot read {}", self.config.display()))
+    }
+
+    /// The folder of everything that the node has.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Returns the command with `--config` in place, where there is a config.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = prepared(&self.host, &self.binary, &self.folder);

@@ -8,13 +8,20 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use common::{Over, TestNode, WEB, event, id, identities, members, pair, pair_with, start, within};
 use peerup_model::{PathKind, PathPolicy, Transport};
 use peerup_net::{NodeEvent, OpenError, PeerStream, StreamLimits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
     task::JoinSet,
 };
 
@@ -296,4 +303,54 @@ async fn a_connection_that_died_is_dialled_again() {
             .unwrap(),
         b'!'
     );
+}
+
+/// Streams that are busy at the same time on one connection.
+const BUSY: usize = 4;
+/// What they carry together before their shares are looked at: many times what waits in buffers on the way.
+const TOGETHER: u64 = 200 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_streams_share_their_connection() {
+    for over in ALL {
+        let (mut server, client) = pair(over).await;
+        let arrived: Arc<[AtomicU64; BUSY]> = Arc::default();
+        let enough = Arc::new(Notify::new());
+        let mut tasks = JoinSet::new();
+        for number in 0..BUSY {
+            let mut near = within(client.node.open(server.id(), WEB, ANY)).await.unwrap();
+            near.write_all(&[0]).await.unwrap();
+            let mut far = server.next_inbound().await.stream;
+            tasks.spawn(async move {
+                let chunk = vec![0; 64 << 10];
+                while near.write_all(&chunk).await.is_ok() {}
+            });
+            let (arrived, enough) = (arrived.clone(), enough.clone());
+            tasks.spawn(async move {
+                let mut chunk = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = far.read(&mut chunk).await {
+                    arrived[number].fetch_add(count as u64, Ordering::Relaxed);
+                    if arrived
+                        .iter()
+                        .map(|bytes| bytes.load(Ordering::Relaxed))
+                        .sum::<u64>()
+                        >= TOGETHER
+                    {
+                        enough.notify_one();
+                    }
+                }
+            });
+        }
+        within(enough.notified()).await;
+        let arrived: Vec<u64> = arrived
+            .iter()
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+            .collect();
+        let even = TOGETHER / BUSY as u64;
+        assert!(
+            arrived.iter().all(|bytes| *bytes > even / 10),
+            "{over:?}: {arrived:?}"
+        );
+        tasks.shutdown().await;
+    }
 }
