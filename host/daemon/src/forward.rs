@@ -96,6 +96,8 @@ pub(crate) struct Order {
     peer: String,
     service: String,
     listen: String,
+    /// How many seconds a client is held while the peer cannot be reached.
+    wait: u32,
     extra_grants: Grants,
 }
 
@@ -136,8 +138,14 @@ impl Order {
             peer: peer.to_base58(),
             service: service.to_string(),
             listen,
+            wait: 0,
             extra_grants,
         })
+    }
+
+    /// Holds clients for so many seconds while the peer cannot be reached.
+    pub(crate) fn holding(self, wait: u32) -> Self {
+        Self { wait, ..self }
     }
 
     /// Listens in the generation of the plugin that runs now.
@@ -148,7 +156,7 @@ impl Order {
     /// Starts the command and waits until it listens.
     async fn listen(&self, lease: Lease) -> Result<Listening, Failure> {
         let arguments = serde_json::json!({
-            "peer": self.peer, "service": self.service, "listen": self.listen,
+            "peer": self.peer, "service": self.service, "listen": self.listen, "wait": self.wait,
         });
         let mut run = lease
             .plugin()

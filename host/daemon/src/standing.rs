@@ -29,6 +29,8 @@ use crate::{
 
 /// The wait after the first failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How many seconds a client is held while the peer cannot be reached: a lost connection is back within ten.
+const HOLD_SECONDS: u32 = 15;
 /// The longest wait: how late a freed port is noticed.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a request that starts a proxy waits for what becomes of it.
@@ -271,7 +273,7 @@ impl Task {
 
     /// Listens until it is told to end, or cannot go on.
     async fn listen(&self, peer: PeerId, wait: &mut Duration) -> Result<(), Failure> {
-        let order = Order::new(&peer, &self.entry.service, self.entry.listen.clone())?;
+        let order = Order::new(&peer, &self.entry.service, self.entry.listen.clone())?.holding(HOLD_SECONDS);
         let listening = order.begin(&self.app).await?;
         *wait = FIRST_WAIT;
         tracing::info!(proxy = %self.name, address = listening.address, "a proxy listens");

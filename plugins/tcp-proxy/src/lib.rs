@@ -2,14 +2,18 @@
 //!
 //! No byte of a tunnel enters this plugin: it joins two connections and the host moves what flows.
 
+use std::time::Duration;
+
 use peerup_plugin_sdk::{
-    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, spawn, streams, tcp,
+    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, spawn, streams, tcp, time,
 };
 use serde::{Deserialize, Serialize};
 
 /// Streams that may be opening at once. Past it, clients wait in the listener's queue; a peer that hangs
 /// cannot make the list grow.
 const MAX_OPENING: usize = 1024;
+/// Between two attempts to reach the peer for a client that is held.
+const RETRY: Duration = Duration::from_millis(500);
 /// What a probe opens: answered by the `ping` plugin, so it costs the service nothing.
 const PROBE_PROTOCOL: &str = "/peerup/ping/1.0.0";
 
@@ -42,6 +46,9 @@ struct Forward {
     /// Whether to fail before listening if the peer cannot be reached.
     #[serde(default)]
     probe: bool,
+    /// How many seconds a client is held while the peer cannot be reached.
+    #[serde(default)]
+    wait: u32,
 }
 
 /// What `forward` tells.
@@ -72,10 +79,25 @@ impl Command for TcpProxy {
 }
 
 impl Forward {
+    /// Opens the stream, again and again while the peer cannot be reached and there is time left.
+    async fn open(&self) -> Result<Duplex, Error> {
+        let protocol = format!("/peerup/{}/1.0.0", self.service);
+        let start = time::now();
+        loop {
+            match streams::open(&self.peer, &protocol, PathPolicy::PreferDirect).await {
+                Err(Error::Unreachable(_) | Error::TimedOut(_))
+                    if start.elapsed() + RETRY < Duration::from_secs(self.wait.into()) =>
+                {
+                    time::sleep(RETRY).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Opens a stream for one client. Fails only once nobody reads our events any more.
     async fn carry(&self, client: Duplex) -> Result<(), Error> {
-        let protocol = format!("/peerup/{}/1.0.0", self.service);
-        match streams::open(&self.peer, &protocol, PathPolicy::PreferDirect).await {
+        match self.open().await {
             Ok(stream) => {
                 let joined = join(client, stream);
                 let service = format!("{} of {}", self.service, self.peer);
