@@ -1,11 +1,13 @@
 //! What every command knows: the global flags resolved, where the config is, how to print.
 
 use std::{
-    io::IsTerminal,
+    io::{IsTerminal, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use peerup_api::{SOCKET_FILE, reachable_path};
 use peerup_config::{FindError, Loaded, LogConfig, NodeConfig, SearchPlaces};
 use peerup_daemon::DaemonLog;
 use peerup_model::{ErrorCode, Failure};
@@ -16,6 +18,9 @@ use crate::{
     arguments::{Color, Global},
     daemon_log::DaemonLogLayer,
 };
+
+/// What to do about a config that is broken or gone while a last good one is kept.
+const WAY_BACK: &str = "correct it, or take the last good one: peerup config rollback";
 
 /// The global flags, resolved.
 #[derive(Debug)]
@@ -147,11 +152,27 @@ impl Context {
         })
     }
 
-    /// Finds and reads the config file.
+    /// Finds and reads the config file. While a daemon runs, a file that is broken or gone is no reason to fail: what the
+    /// daemon ran with last is read instead, and said so.
     pub(crate) fn load(&self) -> Result<(PathBuf, NodeConfig), Failure> {
         let path = self.config_path()?;
-        let Loaded { config, warnings } =
-            peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
+        let loaded = peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error));
+        let Loaded { config, warnings } = match loaded {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                let Some(config) = peerup_config::last_good_node(&path) else {
+                    return Err(failure);
+                };
+                if !daemon_listens(&path) {
+                    return Err(failure.with_hint(WAY_BACK));
+                }
+                self.note(&format!(
+                    "{}\nthe daemon runs with the last good one, and so does this command\n  next: {WAY_BACK}",
+                    failure.message
+                ));
+                return Ok((path, config));
+            }
+        };
         for warning in warnings {
             self.note(&warning.to_string());
         }
@@ -159,13 +180,9 @@ impl Context {
     }
 
     /// Tells the person something that is not data.
-    #[expect(
-        clippy::print_stderr,
-        reason = "the one place where a command speaks to a person"
-    )]
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 
@@ -175,23 +192,30 @@ impl Context {
     }
 
     /// Tells why the command failed and returns its exit code.
-    #[expect(
-        clippy::print_stderr,
-        reason = "the one place where a command says why it failed"
-    )]
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let (red, plain) = if self.color {
             ("\x1b[1;31m", "\x1b[0m")
         } else {
             ("", "")
         };
-        eprintln!("{red}error:{plain} {}", failure.message);
+        tell(&format!("{red}error:{plain} {}", failure.message));
         let hint = failure.hint.as_deref().or(usual_hint(failure.code));
         for line in hint.unwrap_or_default().lines() {
-            eprintln!("  next: {line}");
+            tell(&format!("  next: {line}"));
         }
         ExitCode::from(failure.code.exit_code())
     }
+}
+
+/// Writes a line on standard error. That nobody reads there on is nobody's failure.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether a daemon runs beside a config.
+fn daemon_listens(path: &Path) -> bool {
+    let socket = path.parent().unwrap_or(Path::new(".")).join(SOCKET_FILE);
+    reachable_path(&socket).is_ok_and(|(path, _folder)| UnixStream::connect(path).is_ok())
 }
 
 /// Returns the file that a config has the daemon log to.

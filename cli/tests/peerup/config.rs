@@ -254,6 +254,38 @@ fn a_file_broken_by_hand_leaves_the_last_good_config_in_force_and_all_say_so() {
 }
 
 #[test]
+fn a_config_that_is_gone_locks_nobody_out_and_rollback_brings_it_back() {
+    let (_folder, mut node) = node();
+    node.start();
+    let (text, id) = (node.read("config.yaml"), node.run(&["whoami"]).ok());
+    fs::remove_file(node.file("config.yaml")).unwrap();
+
+    node.run(&["daemon", "status"]).ok();
+    node.run(&["status"]).ok();
+    let who = node.run(&["whoami"]);
+    assert!(
+        who.stderr
+            .contains("next: correct it, or take the last good one: peerup config rollback"),
+        "{who:#?}"
+    );
+    assert_eq!(who.ok(), id);
+    let doctor = node.run(&["doctor"]);
+    assert!(
+        doctor.stdout.contains("starts with the last good one"),
+        "{doctor:#?}"
+    );
+
+    node.stop();
+    node.run(&["whoami"])
+        .fails(6, &["no config file", "peerup config rollback"]);
+    node.start();
+    assert_eq!(node.config_status()["state"], "fallback");
+    node.run(&["config", "rollback"]).ok();
+    assert_eq!(node.read("config.yaml"), text);
+    assert_eq!(node.config_status()["state"], "settled");
+}
+
+#[test]
 fn rollback_takes_the_last_good_ones_by_number() {
     let (_folder, mut node) = node();
     let first = node.read("config.yaml");

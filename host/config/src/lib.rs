@@ -53,8 +53,8 @@ pub use guard::{
 pub use keys::ReloadClass;
 pub use listed::{AllowedPeer, AllowedPeerError};
 pub use load::{
-    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, load_node, load_relay, parse_node,
-    parse_relay,
+    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, last_good_node, load_node,
+    load_relay, parse_node, parse_relay,
 };
 pub use node::{
     DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,

@@ -18,6 +18,7 @@ use crate::{
     raw::{RawNode, RawRelay},
     relay::{self, RelayConfig},
     values::Reader,
+    vault::Vault,
 };
 
 /// Longest config file that is read, in bytes.
@@ -70,7 +71,8 @@ impl SearchPlaces {
 }
 
 /// Finds the config: what `--config` names, else what `PEERUP_CONFIG` names, else the first of the usual
-/// places that has one. A file that is named and missing is an error, never a reason to look elsewhere.
+/// places that has one. A file that is named and missing is an error, never a reason to look elsewhere. One that is gone
+/// while a last good one of it is kept counts as found: there is a way back to it.
 ///
 /// # Errors
 /// None found, a named one missing, or a place that cannot be looked at.
@@ -85,7 +87,7 @@ pub fn find_config(
         .or(env.map(|path| (path, "PEERUP_CONFIG")));
     if let Some((path, origin)) = named {
         let path = places.working_dir.join(path);
-        return match exists(&path)? {
+        return match exists(&path)? || is_kept(&path) {
             true => Ok(path),
             false => Err(FindError::Named { path, origin }),
         };
@@ -96,7 +98,14 @@ pub fn find_config(
             return Ok(path.clone());
         }
     }
-    Err(FindError::Nowhere { searched })
+    match searched.iter().find(|path| is_kept(path)) {
+        Some(path) => Ok(path.clone()),
+        None => Err(FindError::Nowhere { searched }),
+    }
+}
+
+fn is_kept(path: &Path) -> bool {
+    !Vault::new(path).generations().is_empty()
 }
 
 fn exists(path: &Path) -> Result<bool, FindError> {
@@ -126,6 +135,13 @@ pub struct Loaded<T> {
 /// Missing, unreadable, too long, of a later version, or wrong in any number of places.
 pub fn load_node(path: &Path) -> Result<Loaded<NodeConfig>, ConfigError> {
     parse_node(&read(path, NODE_INIT)?, path)
+}
+
+/// Reads the config that a node ran with last; none where none is kept.
+pub fn last_good_node(path: &Path) -> Option<NodeConfig> {
+    let vault = Vault::new(path);
+    let newest = vault.generations().into_iter().next()?;
+    Some(parse_node(&newest.text, path).ok()?.config)
 }
 
 /// Reads a relay server's config.

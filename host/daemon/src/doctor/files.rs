@@ -60,10 +60,21 @@ pub(super) fn config(path: &Path, loaded: &Result<Loaded<NodeConfig>, ConfigErro
         Ok(loaded) => Check::warning("config", listed(path, &loaded.warnings))
             .meaning("it loads; these lines have no effect or are unwise")
             .next(format!("edit {}", shell_word(path))),
-        Err(ConfigError::Invalid { problems, .. }) => Check::problem("config", listed(path, problems))
-            .meaning("the node does not start with it")
-            .next("correct these lines, then: peerup config validate"),
-        Err(error) => failed("config", &failure::config_failure(error)).meaning("the node does not start"),
+        Err(error) => {
+            let check = match error {
+                ConfigError::Invalid { problems, .. } => Check::problem("config", listed(path, problems))
+                    .next("correct these lines, then: peerup config validate"),
+                _ => failed("config", &failure::config_failure(error)),
+            };
+            match peerup_config::last_good_node(path) {
+                None => check.meaning("the node does not start with it"),
+                Some(_) => check
+                    .meaning(
+                        "the node starts with the last good one instead, and changes by commands are refused",
+                    )
+                    .next("correct it, or take the last good one: peerup config rollback"),
+            }
+        }
     }
 }
 
