@@ -138,6 +138,52 @@ fn the_shapes_without_a_daemon_are_the_same() {
 }
 
 #[test]
+fn the_shapes_of_setting_up_checking_and_reporting_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let blank = Node::blank(folder.path(), "blank");
+    let init = ["init", "--dir", ".", "--non-interactive", "--json"];
+    let made = Outcome::of(bare(&blank.folder, &init)).json();
+    insta::assert_snapshot!("json-init", shape(&made));
+
+    let mut home = Node::init(folder.path(), "home");
+    home.start();
+    // The checks depend on the machine; each has the same fields.
+    let mut doctor: Value = serde_json::from_str(&home.run(&["doctor", "--json"]).stdout).unwrap();
+    let checks = doctor["checks"].as_array_mut().unwrap();
+    let mut check = serde_json::Map::new();
+    for one in checks.iter().filter_map(Value::as_object) {
+        for (key, value) in one {
+            if check.get(key).is_none_or(Value::is_null) {
+                check.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for optional in ["fixed", "meaning", "next"] {
+        check.insert(optional.to_owned(), "where there is something to say".into());
+    }
+    *checks = vec![check.into()];
+    insta::assert_snapshot!("json-doctor", shape(&doctor));
+
+    let packed = home
+        .run(&["debug-bundle", "--out", "bundle.tar.gz", "--json"])
+        .json();
+    insta::assert_snapshot!("json-debug-bundle", shape(&packed));
+    let proposed = home.file("new.yaml");
+    let text = home.read("config.yaml").replace(
+        "services: {}",
+        "services: { web: { local_address: 'localhost:80' } }",
+    );
+    std::fs::write(&proposed, text).unwrap();
+    let plan = ["config", "plan", proposed.to_str().unwrap(), "--json"];
+    insta::assert_snapshot!("json-config-plan", shape(&home.run(&plan).json()));
+    insta::assert_snapshot!(
+        "json-config-status",
+        shape(&home.run(&["config", "status", "--json"]).json())
+    );
+    insta::assert_snapshot!("json-version", shape(&home.run(&["version", "--json"]).json()));
+}
+
+#[test]
 fn invite_and_join_print_one_object_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let mut home = Node::init(folder.path(), "home");
