@@ -10,6 +10,7 @@ mod config;
 mod counters;
 mod error;
 mod gate;
+mod named;
 mod netwatch;
 mod node;
 mod observed;

@@ -9,14 +9,17 @@
 use std::{num::NonZeroU8, time::Duration};
 
 use libp2p::{
-    Swarm, SwarmBuilder,
-    core::upgrade::Version,
+    PeerId, Swarm, SwarmBuilder, Transport,
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    dns,
     identity::Keypair,
     metrics::Registry,
     noise, quic, relay,
     swarm::{self, NetworkBehaviour},
-    tcp, yamux,
+    tcp, websocket, yamux,
 };
+
+use crate::named::Named;
 
 /// Streams on one yamux connection. Twice libp2p's default; at four times this the receive windows stop growing.
 const YAMUX_STREAMS: usize = 1024;
@@ -51,12 +54,6 @@ pub enum TransportError {
     /// No Noise keys could be made from the identity.
     #[error("the identity does not fit the Noise handshake: {0}")]
     Noise(#[from] noise::Error),
-    /// The system's resolver configuration could not be read.
-    #[error("the system's DNS configuration cannot be used: {0}")]
-    Dns(#[source] std::io::Error),
-    /// The WebSocket transport could not be made.
-    #[error("the WebSocket transport cannot be used: {0}")]
-    Websocket(String),
 }
 
 /// Builds a swarm that can use relays. The closure gets the relay client, which must be part of the behaviour.
@@ -67,21 +64,14 @@ pub async fn swarm_with<B: NetworkBehaviour>(
     make_behaviour: impl FnOnce(&Keypair, relay::client::Behaviour) -> B,
 ) -> Result<Swarm<B>, TransportError> {
     refuse_key_log()?;
-    let builder = SwarmBuilder::with_existing_identity(keypair)
+    let wire = wire(&keypair)?;
+    let Ok(builder) = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux_config)?
-        .with_quic_config(quic_config)
-        .with_dns()
-        .map_err(TransportError::Dns)?
-        .with_websocket(noise::Config::new, yamux_config)
-        .await
-        .map_err(|error| TransportError::Websocket(error.to_string()))?
+        .with_other_transport(|_| wire);
+    let builder = builder
         .with_relay_client(noise::Config::new, yamux_config)?
         .with_behaviour(make_behaviour);
-    let builder = match builder {
-        Ok(builder) => builder,
-        Err(never) => match never {},
-    };
+    let Ok(builder) = builder;
     Ok(builder
         .with_swarm_config(swarm_config)
         .with_connection_timeout(CONNECTION_TIMEOUT)
@@ -107,25 +97,51 @@ pub async fn metered_swarm_with<B: NetworkBehaviour>(
     make_behaviour: impl FnOnce(&Keypair) -> B,
 ) -> Result<Swarm<B>, TransportError> {
     refuse_key_log()?;
-    let builder = SwarmBuilder::with_existing_identity(keypair)
+    let wire = wire(&keypair)?;
+    let Ok(builder) = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux_config)?
-        .with_quic_config(quic_config)
-        .with_dns()
-        .map_err(TransportError::Dns)?
-        .with_websocket(noise::Config::new, yamux_config)
-        .await
-        .map_err(|error| TransportError::Websocket(error.to_string()))?
+        .with_other_transport(|_| wire);
+    let builder = builder
         .with_bandwidth_metrics(registry)
         .with_behaviour(make_behaviour);
-    let builder = match builder {
-        Ok(builder) => builder,
-        Err(never) => match never {},
-    };
+    let Ok(builder) = builder;
     Ok(builder
         .with_swarm_config(swarm_config)
         .with_connection_timeout(CONNECTION_TIMEOUT)
         .build())
+}
+
+/// Everything that a node speaks: QUIC and TCP by address or name, and WebSocket.
+fn wire(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, TransportError> {
+    let direct = || -> Result<_, TransportError> {
+        let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+            .upgrade(Version::V1Lazy)
+            .authenticate(noise::Config::new(keypair)?)
+            .multiplex(yamux_config())
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        let quic = quic::tokio::Transport::new(quic_config(quic::Config::new(keypair)))
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()))
+    };
+    // Looks up `/dnsaddr` only. Where the system has no DNS configuration yet, that alone does not work.
+    let direct = match dns::tokio::Transport::system(direct()?) {
+        Ok(direct) => direct,
+        Err(error) => {
+            tracing::warn!(%error, "the system's DNS configuration cannot be read; /dnsaddr addresses cannot be dialled");
+            let nobody = dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+            dns::tokio::Transport::custom(direct()?, nobody, dns::ResolverOpts::default())
+        }
+    };
+    // The name stays inside: a TLS server is told which of its names was meant.
+    let websocket = websocket::Config::new(Named::new(tcp::tokio::Transport::new(tcp::Config::default())))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(yamux_config())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    Ok(websocket
+        .or_transport(Named::new(direct))
+        .map(|either, _| either.into_inner())
+        .boxed())
 }
 
 fn refuse_key_log() -> Result<(), TransportError> {
