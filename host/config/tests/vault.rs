@@ -141,6 +141,26 @@ fn of_two_writers_one_applies_and_the_other_is_told_of_it() {
 }
 
 #[test]
+fn what_an_earlier_release_kept_elsewhere_is_taken_over_once() {
+    let (folder, config) = node();
+    let other = folder.path().join(".config.last-good.yaml");
+    let vault = Vault::new(&config);
+    vault.adopt(&other, 5).unwrap();
+    fs::write(&other, OLD).unwrap();
+    vault.adopt(&other, 5).unwrap();
+    assert!(!other.exists());
+    let kept = vault.generations();
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].text.as_str(), kept[0].kept_ms), (OLD, 5));
+
+    // What this release keeps is newer than anything that the other file has.
+    fs::write(&other, NEW).unwrap();
+    vault.adopt(&other, 6).unwrap();
+    assert!(!other.exists());
+    assert_eq!(vault.generations(), kept);
+}
+
+#[test]
 fn what_was_left_half_written_is_swept() {
     let (folder, config) = node();
     fs::write(folder.path().join(".config.x1.tmp"), "half").unwrap();

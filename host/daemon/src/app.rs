@@ -15,7 +15,7 @@ use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, Effects, N
 use peerup_engine::Engine;
 use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
-use peerup_ops::Watch;
+use peerup_ops::{GuardCell, Watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
     audit::Audit,
     events::Events,
     extra_keys::ExtraKeys,
-    guard_cell::GuardCell,
     invites::Invites,
     log_ring::DaemonLog,
     meters::Meters,
