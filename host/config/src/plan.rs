@@ -144,14 +144,11 @@ pub fn plan_relay(old: &RelayConfig, new: &RelayConfig) -> Plan {
 }
 
 /// Returns every key that says something else, in the order of their paths.
-fn changes(
-    shape: &Shape,
-    before: &Lines,
-    after: &Lines,
-    effect: impl Fn(&[&str]) -> String,
-) -> Vec<Change> {
+fn changes(shape: &Shape, before: &Lines, after: &Lines, effect: impl Fn(&[&str]) -> String) -> Vec<Change> {
     let paths: BTreeSet<&Vec<String>> = before.keys().chain(after.keys()).collect();
-    let differs = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+    let differs = paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path));
     differs
         .map(|path| {
             let steps: Vec<&str> = path.iter().map(String::as_str).collect();

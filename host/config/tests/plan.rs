@@ -112,10 +112,16 @@ fn it_says_which_lines_and_relays_cost_streams() {
 
 #[test]
 fn a_relay_says_which_keys_are_live_and_which_wait() {
-    let relay = |text| parse_relay(text, Path::new("/x/relay-server.yaml")).unwrap().config;
+    let relay = |text| {
+        parse_relay(text, Path::new("/x/relay-server.yaml"))
+            .unwrap()
+            .config
+    };
     let plan = plan_relay(
         &relay(""),
-        &relay("enrollment: closed\nresources: { max_reservations: 5, max_circuits: 5, session_duration: 10m }\n"),
+        &relay(
+            "enrollment: closed\nresources: { max_reservations: 5, max_circuits: 5, session_duration: 10m }\n",
+        ),
     );
     let told: Vec<(&str, Option<&str>, ReloadClass)> = plan
         .changes

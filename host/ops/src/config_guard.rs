@@ -78,7 +78,10 @@ pub trait Guarded: std::fmt::Debug + Send + Sync + 'static {
 ///
 /// # Errors
 /// It is no config, another one waits, or it could not be written or put in force: all is as before then.
-pub async fn apply_config<G: Guarded>(app: &Arc<G>, request: ConfigApplyRequest) -> Result<ConfigOutcome, Failure> {
+pub async fn apply_config<G: Guarded>(
+    app: &Arc<G>,
+    request: ConfigApplyRequest,
+) -> Result<ConfigOutcome, Failure> {
     let trial = read_trial(&request)?;
     let by = shown_by(request.by.as_deref());
     let text = request.config;
@@ -142,7 +145,9 @@ pub async fn confirm_config<G: Guarded>(app: &Arc<G>) -> Result<ConfigOutcome, F
 /// # Errors
 /// There is no such config, or it could not be applied.
 pub async fn roll_back_config<G: Guarded>(
-    app: &Arc<G>, number: Option<usize>) -> Result<ConfigOutcome, Failure> {
+    app: &Arc<G>,
+    number: Option<usize>,
+) -> Result<ConfigOutcome, Failure> {
     let waits = matches!(app.guard().seen().state, GuardState::Pending(_));
     if waits && number.is_none() {
         return take_back(app).await;
@@ -152,7 +157,8 @@ pub async fn roll_back_config<G: Guarded>(
         None => return Err(no_guard::<G>()),
     };
     let text = blocking(move || {
-        let generation = pick_generation(&vault, number).map_err(|why| no_generation_failure(&why, G::PROGRAM))?;
+        let generation =
+            pick_generation(&vault, number).map_err(|why| no_generation_failure(&why, G::PROGRAM))?;
         Ok(generation.text)
     })
     .await?;
@@ -277,8 +283,10 @@ fn settled<G: Guarded>(app: &G, status: &str, events: &[Event]) -> Result<Config
         _ => None,
     });
     match failed {
-        Some(message) => Err(Failure::new(ErrorCode::Failed, message)
-            .with_hint(format!("check the folder's owner, its mode and the free space; see: {} config status", G::PROGRAM))),
+        Some(message) => Err(Failure::new(ErrorCode::Failed, message).with_hint(format!(
+            "check the folder's owner, its mode and the free space; see: {} config status",
+            G::PROGRAM
+        ))),
         None => Ok(outcome(app, status)),
     }
 }

@@ -14,6 +14,8 @@ pub struct GuardCell {
     seen: ArcSwap<Seen>,
     /// Told when there may be another time to wake at.
     pub(super) changed: Notify,
+    /// Told when the config stands otherwise.
+    stands: Notify,
 }
 
 /// The machine with its files. Whoever has it may drive it.
@@ -66,6 +68,13 @@ impl GuardCell {
             last: held.last.clone(),
         }));
         self.changed.notify_one();
+        self.stands.notify_one();
+    }
+
+    /// Returns when the config stands otherwise than before, also where that was while nobody waited. For one who waits.
+    /// Cancel safe.
+    pub async fn stands_otherwise(&self) {
+        self.stands.notified().await;
     }
 
     /// Takes that the file was read again and is in force.

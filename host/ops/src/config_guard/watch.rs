@@ -88,8 +88,7 @@ async fn take_time<G: Guarded>(app: &Arc<G>) {
     drop(lock);
 }
 
-async fn take_check<G: Guarded>(
-    app: &Arc<G>, index: usize, applied_ms: u64, outcome: Result<(), String>) {
+async fn take_check<G: Guarded>(app: &Arc<G>, index: usize, applied_ms: u64, outcome: Result<(), String>) {
     let _edits = app.edits().lock().await;
     let mut held = app.guard().lock().await;
     let Some(held) = held.as_mut() else { return };
