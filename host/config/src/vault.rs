@@ -256,7 +256,7 @@ impl<D: Disk> Vault<D> {
 pub fn carry_out_all<D: Disk>(
     guard: &mut crate::guard::ConfigGuard,
     vault: &Vault<D>,
-    mut now: impl FnMut() -> crate::pending::Now,
+    mut now: impl FnMut() -> peerup_model::Now,
     mut enforce: impl FnMut(&str) -> Result<(), String>,
 ) {
     while let Some(action) = guard.next_action() {

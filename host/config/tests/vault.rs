@@ -18,9 +18,10 @@ use std::{
 };
 
 use peerup_config::{
-    Action, Application, AtRest, AtRestError, ConfigFile, ConfigGuard, EditError, Event, GuardState, Now,
-    Pending, Refused, Trial, Vault, carry_out_all, now,
+    Action, Application, AtRest, AtRestError, ConfigFile, ConfigGuard, EditError, Event, GuardState, Pending,
+    Refused, Trial, Vault, carry_out_all, now,
 };
+use peerup_model::Now;
 
 const OLD: &str = "version: 1\nname: old\n";
 const NEW: &str = "version: 1\nname: new\n";

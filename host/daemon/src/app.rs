@@ -34,6 +34,7 @@ use crate::{
     resolvers::{Chain, Resolvers},
     services::ServiceTable,
     supervisor::Supervisor,
+    trial_cell::Trials,
 };
 
 /// Everything that lives as long as the node.
@@ -62,6 +63,8 @@ pub(crate) struct App {
     pub(crate) started_with: Arc<NodeConfig>,
     /// Decides what becomes of a config that is applied.
     pub(crate) guard: GuardCell,
+    /// Upgrades of plugins that wait to be confirmed.
+    pub(crate) trials: Trials,
     /// Ends the node when it is cancelled.
     pub(crate) shutdown: CancellationToken,
     /// Every task of the node; shutdown waits for them.
@@ -120,6 +123,7 @@ impl App {
             meters: Meters::default(),
             started_with: parts.config.clone(),
             guard: GuardCell::default(),
+            trials: Trials::default(),
             shutdown: parts.shutdown,
             tasks: parts.tasks,
             config: ArcSwap::new(parts.config),

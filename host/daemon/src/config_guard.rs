@@ -12,6 +12,7 @@ use peerup_ops::{GuardCell, Guarded};
 use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::checks::run as try_check;
 use crate::{app::App, failure::PROGRAM};
 
 impl Guarded for App {

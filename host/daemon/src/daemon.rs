@@ -29,7 +29,7 @@ use crate::{
     plugins::{self, PluginParts},
     services::ServiceTable,
     standing::StandingProxies,
-    status, watch,
+    status, trials, watch,
 };
 
 /// Where the daemon keeps the addresses of peers between two starts, beside the config.
@@ -123,6 +123,7 @@ impl Daemon {
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
         app.tasks.spawn(peerup_ops::watch_config(app.clone()));
+        app.tasks.spawn(trials::watch(app.clone()));
         app.set_keeper(Arc::new(StandingProxies::new(&app)));
         app.keep_proxies().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));

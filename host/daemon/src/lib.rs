@@ -39,6 +39,8 @@ mod sources;
 mod standing;
 mod status;
 mod supervisor;
+mod trial_cell;
+mod trials;
 mod watch;
 mod why;
 
@@ -52,6 +54,7 @@ pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;
 pub use sources::{bundled_manifests, is_bundled};
 pub use standing::describe_proxy;
+pub use trials::confirm_in;
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;

@@ -16,14 +16,22 @@ use crate::config_guard::rfc3339;
 
 /// How often is asked how a config stands that waits.
 const LOOK: Duration = Duration::from_millis(250);
-/// Without a running process checks wait for the next start; they have this long then where nobody says.
+/// How long checks have where nobody says.
 const DEFAULT_CHECK_TIME: Duration = Duration::from_secs(60);
+/// The shortest time to confirm: a person has to type it.
+const SHORTEST_TIME: Duration = Duration::from_secs(1);
+/// The longest: past that nobody remembers.
+const LONGEST_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Reads how long a config waits, and for what; none applies it for good.
+/// Reads how long a change waits, and for what; none makes it for good. `by` is who asks.
 ///
 /// # Errors
-/// A text is no check, there are too many, or the time is too short: exit code 2.
-pub fn read_trial(timeout: Option<Duration>, confirm_if: &[String]) -> Result<Option<Trial>, Failure> {
+/// A text is no check, there are too many, or the time is too short or too long: exit code 2.
+pub fn read_trial(
+    timeout: Option<Duration>,
+    confirm_if: &[String],
+    by: String,
+) -> Result<Option<Trial>, Failure> {
     let usage = |message: String| Failure::new(ErrorCode::Invalid, message);
     let checks = confirm_if
         .iter()
@@ -40,14 +48,10 @@ pub fn read_trial(timeout: Option<Duration>, confirm_if: &[String]) -> Result<Op
         None if checks.is_empty() => return Ok(None),
         None => DEFAULT_CHECK_TIME,
     };
-    if timeout < Duration::from_secs(1) {
-        return Err(usage("the time to confirm is at least 1s".to_owned()));
+    if !(SHORTEST_TIME..=LONGEST_TIME).contains(&timeout) {
+        return Err(usage("the time to confirm is between 1s and 7days".to_owned()));
     }
-    Ok(Some(Trial {
-        by: who_asks(),
-        timeout,
-        checks,
-    }))
+    Ok(Some(Trial { by, timeout, checks }))
 }
 
 /// Returns who runs this command, for whoever finds a config that waits.

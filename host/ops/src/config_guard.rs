@@ -13,11 +13,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use peerup_api::{ConfigApplyRequest, ConfigEvent, ConfigOutcome};
 use peerup_config::{
-    Action, Application, ConfirmCheck, EditError, Event, GuardState, MAX_CHECKS, Pending, Vault, boot_id,
-    now, pick_generation,
+    Action, Application, ConfirmCheck, EditError, Event, GuardState, Pending, Vault, boot_id, now,
+    pick_generation,
 };
 use peerup_model::{ErrorCode, Failure};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::config_command::read_trial;
 
 pub use self::{
     cell::{GuardCell, HeldGuard},
@@ -27,12 +29,6 @@ pub use self::{
     watch::watch_config,
 };
 
-/// How long checks have where nobody says.
-const DEFAULT_CHECK_TIME: Duration = Duration::from_secs(60);
-/// The shortest time to confirm: a person has to type it.
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest: past that nobody remembers.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest text of who asks.
 const MAX_BY: usize = 200;
 
@@ -82,8 +78,9 @@ pub async fn apply_config<G: Guarded>(
     app: &Arc<G>,
     request: ConfigApplyRequest,
 ) -> Result<ConfigOutcome, Failure> {
-    let trial = read_trial(&request)?;
-    let by = shown_by(request.by.as_deref());
+    let timeout = request.confirm_timeout_ms.map(Duration::from_millis);
+    let by = request.by.as_deref().unwrap_or("somebody through the API");
+    let trial = read_trial(timeout, &request.confirm_if, shown_by(by))?;
     let text = request.config;
     detached(app, move |app| async move {
         let _edits = app.edits().lock().await;
@@ -98,8 +95,10 @@ pub async fn apply_config<G: Guarded>(
         if is_there && matches!(held.guard.state(), GuardState::Settled) {
             return Ok(outcome(&*app, "unchanged"));
         }
-        let pending = trial.map(|(timeout, checks)| {
-            Pending::new(before.clone(), by, timeout, checks, (now(), boot_id().as_deref()))
+        let pending = trial.map(|trial| {
+            let clock = (now(), boot_id());
+            let clock = (clock.0, clock.1.as_deref());
+            Pending::new(before.clone(), trial.by, trial.timeout, trial.checks, clock)
         });
         let status = if pending.is_some() { "pending" } else { "applied" };
         let application = Application {
@@ -291,38 +290,8 @@ fn settled<G: Guarded>(app: &G, status: &str, events: &[Event]) -> Result<Config
     }
 }
 
-fn read_trial(request: &ConfigApplyRequest) -> Result<Option<(Duration, Vec<ConfirmCheck>)>, Failure> {
-    let invalid = |message: String| Failure::new(ErrorCode::Invalid, message);
-    let checks = request
-        .confirm_if
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|error: peerup_config::ConfirmCheckError| invalid(error.to_string()))
-        })
-        .collect::<Result<Vec<ConfirmCheck>, Failure>>()?;
-    if checks.len() > MAX_CHECKS {
-        return Err(invalid(format!("at most {MAX_CHECKS} checks")));
-    }
-    let timeout = match request.confirm_timeout_ms {
-        Some(millis) => Duration::from_millis(millis),
-        None if checks.is_empty() => return Ok(None),
-        None => DEFAULT_CHECK_TIME,
-    };
-    if !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&timeout) {
-        return Err(invalid("the time to confirm is between 1s and 7days".to_owned()));
-    }
-    Ok(Some((timeout, checks)))
-}
-
-fn shown_by(by: Option<&str>) -> String {
-    let shown: String = by
-        .unwrap_or("somebody through the API")
-        .chars()
-        .filter(|one| !one.is_control())
-        .take(MAX_BY)
-        .collect();
-    shown
+fn shown_by(by: &str) -> String {
+    by.chars().filter(|one| !one.is_control()).take(MAX_BY).collect()
 }
 
 fn no_guard<G: Guarded>() -> Failure {

@@ -22,6 +22,7 @@ mod reader;
 mod rights;
 mod settings;
 mod surface;
+mod trial;
 mod usage;
 
 pub use author::{AuthorId, AuthorIdError, AuthorKey, AuthorKeyError, SignatureError};
@@ -36,4 +37,5 @@ pub use problem::{ManifestError, Problem};
 pub use rights::{GrantLine, Rights, RightsDifference, UngrantableRights, WidenedRight, asks_more, missing};
 pub use settings::{Setting, SettingProblem, SettingType, SettingsSchema};
 pub use surface::Surface;
+pub use trial::{ConfirmError, Expired, Standing, Trial};
 pub use usage::{CapabilityUse, UseStatus, capability_uses};

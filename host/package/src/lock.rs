@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use peerup_model::PluginName;
 use serde::{Deserialize, Serialize};
 
-use crate::{author::AuthorId, digest::Digest, package::Package};
+use crate::{author::AuthorId, digest::Digest, package::Package, trial::Trial};
 
 /// The longest lock file that is read.
 pub const MAX_LOCK_BYTES: u64 = 1 << 20;
@@ -58,6 +58,16 @@ pub enum PinError {
         /// Who signed before.
         pinned: AuthorId,
     },
+    /// An upgrade waits to be confirmed.
+    #[error(
+        "{name} {version} waits to be confirmed; keep it with: peerup plugin confirm {name}, or go back with: peerup plugin rollback {name}"
+    )]
+    Waits {
+        /// The plugin.
+        name: PluginName,
+        /// What it was upgraded to.
+        version: String,
+    },
 }
 
 /// One package of a plugin.
@@ -103,6 +113,9 @@ pub struct LockedPlugin {
     /// The one before, for `plugin rollback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<LockedPackage>,
+    /// The current one waits to be confirmed, and else goes back to the previous.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
 }
 
 /// All that is installed.
@@ -177,6 +190,14 @@ impl LockFile {
         self.plugins.get(name)
     }
 
+    pub(crate) fn get_mut(&mut self, name: &PluginName) -> Option<&mut LockedPlugin> {
+        self.plugins.get_mut(name)
+    }
+
+    pub(crate) fn plugins_mut(&mut self) -> impl Iterator<Item = &mut LockedPlugin> {
+        self.plugins.values_mut()
+    }
+
     /// Returns every plugin in the order of the names.
     pub fn plugins(&self) -> impl Iterator<Item = &LockedPlugin> {
         self.plugins.values()
@@ -214,12 +235,27 @@ impl LockFile {
         }
     }
 
+    /// Checks that no upgrade of a plugin waits to be confirmed.
+    ///
+    /// # Errors
+    /// One does.
+    pub fn check_settled(&self, name: &PluginName) -> Result<(), PinError> {
+        match self.get(name).filter(|plugin| plugin.trial.is_some()) {
+            Some(plugin) => Err(PinError::Waits {
+                name: name.clone(),
+                version: plugin.current.version.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a package the one that runs; the one before stays as the previous, and a first author is pinned.
     ///
     /// # Errors
-    /// As [`LockFile::check_author`]; nothing is changed then.
+    /// As [`LockFile::check_author`] and [`LockFile::check_settled`]; nothing is changed then.
     pub fn set(&mut self, package: &Package, locked: LockedPackage) -> Result<(), PinError> {
         self.check_author(package)?;
+        self.check_settled(&package.manifest().name)?;
         let name = package.manifest().name.clone();
         match self.plugins.get_mut(&name) {
             None => {
@@ -228,6 +264,7 @@ impl LockFile {
                     author: package.author(),
                     current: locked,
                     previous: None,
+                    trial: None,
                 };
                 self.plugins.insert(name, plugin);
             }
@@ -243,11 +280,12 @@ impl LockFile {
         Ok(())
     }
 
-    /// Swaps the package that runs with the one before, and returns the one that runs now.
+    /// Swaps the package that runs with the one before, and returns the one that runs now. Nothing waits then.
     pub fn roll_back(&mut self, name: &PluginName) -> Option<&LockedPackage> {
         let plugin = self.plugins.get_mut(name)?;
         let previous = plugin.previous.as_mut()?;
         std::mem::swap(previous, &mut plugin.current);
+        plugin.trial = None;
         Some(&plugin.current)
     }
 

@@ -83,7 +83,7 @@ pub(super) fn plan(path: &Path, file: Option<&Path>, output: &OutputArguments) -
 /// Puts a config in the place of the one in use.
 pub(super) fn apply(path: &Path, arguments: &ConfigApplyArguments) -> Result<(), Failure> {
     let text = read_text(&arguments.file)?;
-    let trial = read_trial(arguments.confirm_timeout, &[])?;
+    let trial = read_trial(arguments.confirm_timeout, &[], who_asks())?;
     let json = arguments.output.json;
     block_on(async {
         if !is_running(path).await? {

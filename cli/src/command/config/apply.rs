@@ -55,7 +55,7 @@ async fn apply_at_rest(
     arguments: ConfigApply,
 ) -> Result<(), Failure> {
     peerup_config::parse_node(&text, path).map_err(|error| peerup_daemon::config_failure(&error))?;
-    let trial = read_trial(arguments.confirm_timeout, &arguments.confirm_if)?;
+    let trial = read_trial(arguments.confirm_timeout, &arguments.confirm_if, who_asks())?;
     let changed = at_rest(path, |files| files.apply(text, trial.clone())).await?;
     let status = match (changed, &trial) {
         (false, _) => "unchanged",
