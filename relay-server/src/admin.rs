@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::config_failure;
+use crate::failure::config_failure;
 use crate::keeper::ConfigKeeper;
 use crate::snapshot::RelaySnapshot;
 

@@ -11,15 +11,11 @@ mod setup;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use peerup_config::{ConfigError, EditError, LogConfig, RelayConfig, load_relay};
+use peerup_config::{LogConfig, RelayConfig, load_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_trust::{IdentityError, KeyFileError};
 
-pub(crate) use self::serve::start_failure;
 use crate::arguments::{Arguments, Command, ConfigCommand};
-
-/// What a person types before a command.
-pub(crate) const PROGRAM: &str = "relay-server";
+use crate::failure::config_failure;
 
 /// Where a config is looked for when none is named, in this order.
 const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server.yaml"];
@@ -104,30 +100,6 @@ fn found(named: Option<&Path>) -> Result<Found, Failure> {
     })
 }
 
-/// Says what is wrong with a config, and the next step.
-pub(crate) fn config_failure(error: &ConfigError) -> Failure {
-    let failure = Failure::new(ErrorCode::ConfigInvalid, error.to_string());
-    match error {
-        ConfigError::Missing { .. } => {
-            failure.with_hint("make one with `relay-server init --dir DIR`, or name another with --config")
-        }
-        _ => failure.with_hint("mend the file, then check it with `relay-server config validate`"),
-    }
-}
-
-/// Says why the files of a config were not changed, and the next step.
-pub(crate) fn edit_failure(error: &EditError) -> Failure {
-    let failure = |code, hint: &str| Failure::new(code, error.to_string()).with_hint(hint);
-    match error {
-        EditError::Load(error) => config_failure(error),
-        EditError::Locked { .. } => failure(ErrorCode::Conflict, "try again when the other one is done"),
-        _ => failure(
-            ErrorCode::Failed,
-            "check the folder's owner, its mode and the free space",
-        ),
-    }
-}
-
 /// Writes data to standard output; whoever closed it does not want the rest.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
@@ -151,31 +123,4 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot write JSON: {error}")))?;
     print(&format!("{text}\n"))
-}
-
-/// Says what is wrong with the key file, and the next step.
-fn identity_failure(error: &IdentityError) -> Failure {
-    let failure = Failure::new(ErrorCode::Failed, error.to_string());
-    match error {
-        IdentityError::Permissions { .. } => {
-            failure.with_hint("then start again: nobody else may read the key")
-        }
-        IdentityError::Missing { .. } => failure
-            .with_hint("make config and key with `relay-server init --dir DIR`, or mend identity.key_file"),
-        IdentityError::Read { .. } => failure.with_hint("run as the user who owns the file"),
-        _ => failure,
-    }
-}
-
-/// Says what is wrong with the list of authorised peers, and the next step.
-fn keys_failure(error: &KeyFileError) -> Failure {
-    let message = error.to_string();
-    match error {
-        KeyFileError::NotUtf8 { .. } | KeyFileError::Content { .. } => {
-            Failure::new(ErrorCode::ConfigInvalid, message)
-                .with_hint("mend or remove that line; each is `PEER_ID [key=value ...] [# comment]`")
-        }
-        _ => Failure::new(ErrorCode::Failed, message)
-            .with_hint("check that the file is there and that you may read and write it and its folder"),
-    }
 }

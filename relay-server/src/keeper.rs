@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::command::{PROGRAM, config_failure, edit_failure, start_failure};
 use crate::control::RelayControl;
+use crate::failure::{PROGRAM, config_failure, edit_failure, start_failure};
 use crate::reload::Reloaded;
 use crate::server::check;
 

@@ -13,6 +13,7 @@ mod asn;
 mod command;
 mod control;
 mod dial_guard;
+mod failure;
 mod guard;
 mod health;
 mod keeper;

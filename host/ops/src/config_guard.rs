@@ -7,6 +7,7 @@ mod cell;
 mod failures;
 mod start;
 mod state;
+mod trial;
 mod watch;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -19,13 +20,12 @@ use peerup_config::{
 use peerup_model::{ErrorCode, Failure};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config_command::read_trial;
-
 pub use self::{
     cell::{GuardCell, HeldGuard},
     failures::{no_generation_failure, refused_failure},
     start::{Attempt, choose_config},
     state::{config_problem, config_state, config_status, last_good, rfc3339},
+    trial::read_trial,
     watch::watch_config,
 };
 

@@ -22,12 +22,11 @@ mod watchdog;
 
 pub use activation::{ActivationError, inherited_listener};
 pub use config_command::{
-    config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, read_trial,
-    state_at_rest, who_asks,
+    config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest, who_asks,
 };
 pub use config_guard::{
     Attempt, GuardCell, Guarded, HeldGuard, apply_config, choose_config, config_problem, config_state,
-    config_status, confirm_config, last_good, no_generation_failure, refused_failure, rfc3339,
+    config_status, confirm_config, last_good, no_generation_failure, read_trial, refused_failure, rfc3339,
     roll_back_config, watch_config,
 };
 pub use flood::lines_left_out;

@@ -14,9 +14,8 @@ use crate::{
     digest::Digest,
     disk::{Disk, TEMPORARY},
     file::{self, Lock},
-    lock::{LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES},
+    lock::{Expired, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES, Standing},
     package::{EXTENSION, MAX_PACKAGE_BYTES, Package, PackageError},
-    trial::{Expired, Standing},
 };
 
 const LOCK_NAME: &str = "plugins.lock";

@@ -2,12 +2,15 @@
 //!
 //! Pure: text in, text out. `folder` reads and writes the file.
 
+mod trial;
+
 use std::collections::BTreeMap;
 
 use peerup_model::PluginName;
 use serde::{Deserialize, Serialize};
 
-use crate::{author::AuthorId, digest::Digest, package::Package, trial::Trial};
+pub use self::trial::{ConfirmError, Expired, Standing, Trial};
+use crate::{author::AuthorId, digest::Digest, package::Package};
 
 /// The longest lock file that is read.
 pub const MAX_LOCK_BYTES: u64 = 1 << 20;
@@ -188,14 +191,6 @@ impl LockFile {
     /// Returns what is said of a plugin.
     pub fn get(&self, name: &PluginName) -> Option<&LockedPlugin> {
         self.plugins.get(name)
-    }
-
-    pub(crate) fn get_mut(&mut self, name: &PluginName) -> Option<&mut LockedPlugin> {
-        self.plugins.get_mut(name)
-    }
-
-    pub(crate) fn plugins_mut(&mut self) -> impl Iterator<Item = &mut LockedPlugin> {
-        self.plugins.values_mut()
     }
 
     /// Returns every plugin in the order of the names.

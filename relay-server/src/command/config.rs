@@ -15,9 +15,10 @@ use peerup_ops::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{PROGRAM, config_failure, edit_failure, print, print_json, running::block_on, tell};
+use super::{print, print_json, running::block_on, tell};
 use crate::admin::{self, AdminRequest};
 use crate::arguments::{ConfigApplyArguments, OutputArguments};
+use crate::failure::{PROGRAM, config_failure, edit_failure};
 use crate::keeper::check_text;
 
 /// Prints the file.

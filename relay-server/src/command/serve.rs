@@ -1,12 +1,9 @@
 //! `serve` and `config validate`.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use libp2p::multiaddr::Protocol;
-use multiaddr::Multiaddr;
 use peerup_config::{RelayConfig, Vault, parse_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{Attempt, Guarded, Observer, choose_config, config_problem, watch_config};
@@ -17,9 +14,10 @@ use tokio_util::task::TaskTracker;
 use super::{Found, config, tell};
 use crate::admin::{self, AdminRequest, AdminSocket};
 use crate::control::RelayControl;
+use crate::failure::{config_failure, start_failure};
 use crate::health;
 use crate::keeper::ConfigKeeper;
-use crate::server::{Relay, StartError, check};
+use crate::server::{Relay, check};
 use crate::snapshot::RelaySnapshot;
 
 /// How often the status that systemd shows is looked at.
@@ -127,7 +125,7 @@ impl Attempt for Starting<'_> {
     type Started = (Relay, RelayConfig);
 
     async fn start(&mut self, text: &str) -> Result<Self::Started, Failure> {
-        let loaded = parse_relay(text, self.path).map_err(|error| super::config_failure(&error))?;
+        let loaded = parse_relay(text, self.path).map_err(|error| config_failure(&error))?;
         for warning in &loaded.warnings {
             tracing::warn!("{}: {warning}", self.path.display());
         }
@@ -308,34 +306,4 @@ impl Signals {
             _ = self.hangup.recv() => Asked::Reload,
         }
     }
-}
-
-/// Says what a start failed on, and the next step.
-pub(crate) fn start_failure(error: &StartError, config: &Path) -> Failure {
-    let failure = |code| Failure::new(code, error.to_string());
-    match error {
-        StartError::Key(error) => super::identity_failure(error),
-        StartError::AsnTable(_) => failure(ErrorCode::ConfigInvalid).with_hint(
-            "mend the table, or take resources.asn_table out: then there is no limit for each AS number",
-        ),
-        StartError::AuthorizedKeys(error) => super::keys_failure(error),
-        StartError::Listen { address, source } => {
-            let config = config.display();
-            match port(address).filter(|_| source.kind() == io::ErrorKind::AddrInUse) {
-                Some(port) => failure(ErrorCode::Conflict).with_hint(format!(
-                    "see who holds it with `ss -ltnup 'sport = :{port}'`, or change network.listen_addresses in {config}"
-                )),
-                None => failure(ErrorCode::Failed)
-                    .with_hint(format!("change network.listen_addresses in {config}")),
-            }
-        }
-        _ => failure(ErrorCode::Failed),
-    }
-}
-
-fn port(address: &Multiaddr) -> Option<u16> {
-    address.iter().find_map(|part| match part {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
-        _ => None,
-    })
 }

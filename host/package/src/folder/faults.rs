@@ -8,7 +8,7 @@ use std::time::Duration;
 use peerup_model::Deadline;
 
 use super::*;
-use crate::{disk::Fault, trial::Trial};
+use crate::{disk::Fault, lock::Trial};
 
 const NAMES: [&str; 2] = ["chess", "go"];
 

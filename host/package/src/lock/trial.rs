@@ -8,7 +8,7 @@ use std::time::Duration;
 use peerup_model::{Deadline, Now, PluginName};
 use serde::{Deserialize, Serialize};
 
-use crate::lock::{LockFile, LockedPackage, LockedPlugin};
+use super::{LockFile, LockedPackage, LockedPlugin};
 
 /// The longest text of who upgraded.
 const MAX_BY: usize = 200;
@@ -96,7 +96,11 @@ impl LockedPlugin {
 impl LockFile {
     /// Has an upgrade that was just made wait to be confirmed; nothing where there is no version before.
     pub fn begin_trial(&mut self, name: &PluginName, trial: Trial) {
-        if let Some(plugin) = self.get_mut(name).filter(|plugin| plugin.previous.is_some()) {
+        if let Some(plugin) = self
+            .plugins
+            .get_mut(name)
+            .filter(|plugin| plugin.previous.is_some())
+        {
             plugin.trial = Some(trial);
         }
     }
@@ -107,6 +111,7 @@ impl LockFile {
     /// Nothing waits.
     pub fn confirm(&mut self, name: &PluginName) -> Result<&LockedPackage, ConfirmError> {
         let plugin = self
+            .plugins
             .get_mut(name)
             .ok_or_else(|| ConfirmError::NotInstalled(name.clone()))?;
         match plugin.trial.take() {
@@ -124,7 +129,7 @@ impl LockFile {
         mut is_whole: impl FnMut(&PluginName, &LockedPackage) -> Result<(), String>,
     ) -> Vec<Expired> {
         let mut expired = Vec::new();
-        for plugin in self.plugins_mut() {
+        for plugin in self.plugins.values_mut() {
             let (Standing::Over, Some(previous)) = (plugin.standing(now, boot), &mut plugin.previous) else {
                 continue;
             };

@@ -1,3 +1,5 @@
+//! Which package holds, for any clocks.
+
 use peerup_model::SteadyDeadline;
 use proptest::prelude::*;
 
