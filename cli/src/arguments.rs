@@ -618,6 +618,11 @@ pub(crate) enum Plugin {
     Install(PluginInstall),
     /// Install another version of a plugin. More rights need consent.
     Upgrade(PluginUpgrade),
+    /// Keep the upgrade of a plugin that waits to be confirmed.
+    Confirm {
+        /// Its name.
+        name: String,
+    },
     /// Uninstall a plugin and take it out of the config.
     Remove {
         /// Its name.
@@ -759,6 +764,16 @@ pub(crate) struct PluginUpgrade {
     pub(crate) source: Option<String>,
     #[command(flatten)]
     pub(crate) consent: PluginConsent,
+    /// The version before comes back by itself unless it is confirmed within this time.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, env = "PEERUP_CONFIRM_TIMEOUT")]
+    pub(crate) confirm_timeout: Option<std::time::Duration>,
+    /// Confirm it by itself once this holds, and go back where it does not in time: ping:PEER, connect:PEER/SERVICE or
+    /// relay. May stand there more than once [time: 1m unless --confirm-timeout says another].
+    #[arg(long, value_name = "CHECK", value_delimiter = ',', env = "PEERUP_CONFIRM_IF")]
+    pub(crate) confirm_if: Vec<String>,
+    /// Do not wait for checks.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 /// What the operator says to the rights that a plugin asks for.

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use peerup_config::load_relay;
+use peerup_api::ConfigApplyRequest;
+use peerup_config::{MAX_CONFIG_BYTES, parse_relay, plan_relay};
 use peerup_model::{ErrorCode, Failure};
+use peerup_ops::Guarded;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,12 +23,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::RelayControl;
-use crate::reload::Reloaded;
+use crate::failure::config_failure;
+use crate::keeper::ConfigKeeper;
 use crate::snapshot::RelaySnapshot;
 
-/// The longest request, in bytes.
-const MAX_REQUEST: u64 = 4 << 10;
+/// The longest request, in bytes: a config, every byte of it escaped, and a little more.
+const MAX_REQUEST: u64 = 6 * MAX_CONFIG_BYTES + (4 << 10);
 /// The longest answer, in bytes: a relay with ten thousand peers.
 const MAX_ANSWER: u64 = 8 << 20;
 /// Connections at once; more wait in the system's queue.
@@ -50,6 +52,32 @@ pub(crate) enum AdminRequest {
     Disconnect {
         /// The peer.
         peer: String,
+    },
+    /// Say how the config stands, with the last good ones.
+    ConfigStatus,
+    /// Say what this config would change of what is in force.
+    ConfigPlan {
+        /// Its text.
+        config: String,
+    },
+    /// Put this config in the place of the one in use, and in force.
+    ConfigApply {
+        /// Its text.
+        config: String,
+        /// After how many milliseconds it reverts unless somebody confirms it; none applies it for good.
+        #[serde(default)]
+        confirm_timeout_ms: Option<u64>,
+        /// Who asks, in words.
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// Keep the config that waits.
+    ConfigConfirm,
+    /// Take back what waits, or bring a last good config back.
+    ConfigRollback {
+        /// Which of the last good ones.
+        #[serde(default)]
+        generation: Option<usize>,
     },
 }
 
@@ -219,12 +247,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves until `stop` is cancelled.
-pub(crate) async fn serve(
-    listener: UnixListener,
-    control: RelayControl,
-    config: PathBuf,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve(listener: UnixListener, keeper: Arc<ConfigKeeper>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -240,9 +263,9 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok((stream, _)) if is_ours(&stream) => {
-                let (control, config) = (control.clone(), config.clone());
+                let keeper = keeper.clone();
                 connections.spawn(async move {
-                    match timeout(EXCHANGE_TIME, exchange(stream, &control, &config)).await {
+                    match timeout(EXCHANGE_TIME, exchange(stream, &keeper)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => tracing::debug!(%error, "an admin request broke off"),
                         Err(_) => tracing::debug!("an admin request took too long"),
@@ -268,14 +291,14 @@ fn may_ask(asking: u32, own: u32) -> bool {
     asking == own || asking == 0
 }
 
-async fn exchange(stream: UnixStream, control: &RelayControl, config: &Path) -> io::Result<()> {
+async fn exchange(stream: UnixStream, keeper: &Arc<ConfigKeeper>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reader.take(MAX_REQUEST))
         .read_line(&mut line)
         .await?;
     let answered = match serde_json::from_str::<AdminRequest>(&line) {
-        Ok(request) => answer(request, control, config).await,
+        Ok(request) => answer(request, keeper).await,
         Err(error) => Err(Failure::new(
             ErrorCode::Invalid,
             format!("this is no request of this release: {error}"),
@@ -291,11 +314,8 @@ async fn exchange(stream: UnixStream, control: &RelayControl, config: &Path) -> 
     writer.shutdown().await
 }
 
-async fn answer(
-    request: AdminRequest,
-    control: &RelayControl,
-    config: &Path,
-) -> Result<serde_json::Value, Failure> {
+async fn answer(request: AdminRequest, keeper: &Arc<ConfigKeeper>) -> Result<serde_json::Value, Failure> {
+    let control = keeper.control();
     match request {
         AdminRequest::Ping => {
             control.health().await.map_err(failed)?;
@@ -306,7 +326,7 @@ async fn answer(
             serde_json::to_value(StatusAnswer::from(snapshot)).map_err(failed)
         }
         AdminRequest::Reload => {
-            let reloaded = reload(control, config).await?;
+            let reloaded = keeper.reload().await?;
             Ok(serde_json::json!({
                 "status": "reloaded", "live": reloaded.live, "waits_for_restart": reloaded.waits_for_restart,
             }))
@@ -320,27 +340,44 @@ async fn answer(
                 "status": "disconnected", "peer_id": peer.to_base58(), "connections": connections,
             }))
         }
+        request => answer_config(request, keeper).await,
     }
 }
 
-/// Reads the config again and puts what can be live in force.
-pub(crate) async fn reload(control: &RelayControl, config: &Path) -> Result<Reloaded, Failure> {
-    let path = config.to_owned();
-    let loaded = tokio::task::spawn_blocking(move || load_relay(&path))
-        .await
-        .map_err(failed)?;
-    let loaded = loaded.map_err(|error| {
-        control.count_failed_reload();
-        Failure::new(ErrorCode::ConfigInvalid, error.to_string())
-            .with_hint("the config before stays in force; mend the file and reload again")
-    })?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{}: {warning}", config.display());
-    }
-    control.reload(loaded.config).await.map_err(|error| {
-        Failure::new(ErrorCode::ConfigInvalid, error.to_string())
-            .with_hint("what was in force before stays in force; mend the file and reload again")
-    })
+async fn answer_config(
+    request: AdminRequest,
+    keeper: &Arc<ConfigKeeper>,
+) -> Result<serde_json::Value, Failure> {
+    let outcome = match request {
+        AdminRequest::ConfigApply {
+            config,
+            confirm_timeout_ms,
+            by,
+        } => {
+            let request = ConfigApplyRequest {
+                config,
+                confirm_timeout_ms,
+                confirm_if: Vec::new(),
+                by,
+            };
+            peerup_ops::apply_config(keeper, request).await?
+        }
+        AdminRequest::ConfigConfirm => peerup_ops::confirm_config(keeper).await?,
+        AdminRequest::ConfigRollback { generation } => {
+            peerup_ops::roll_back_config(keeper, generation).await?
+        }
+        AdminRequest::ConfigPlan { config } => {
+            let loaded =
+                parse_relay(&config, keeper.config_file()).map_err(|error| config_failure(&error))?;
+            let plan = plan_relay(&keeper.in_force(), &loaded.config);
+            return serde_json::to_value(plan).map_err(failed);
+        }
+        _ => {
+            let status = peerup_ops::config_status(keeper).await?;
+            return serde_json::to_value(status).map_err(failed);
+        }
+    };
+    serde_json::to_value(outcome).map_err(failed)
 }
 
 fn named(text: &str, connected: &[PeerId]) -> Result<PeerId, Failure> {
@@ -355,21 +392,45 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::new(ErrorCode::Failed, error.to_string())
 }
 
+/// Says that no relay answers on this socket, and why.
+pub(crate) fn not_answering(path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new(
+        ErrorCode::NoDaemon,
+        format!("no relay answers on {}: {error}", path.display()),
+    );
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            failure.with_hint("run this as the user who runs the relay, or as root")
+        }
+        _ => failure.with_hint("start it with `relay-server`, or name its config with --config"),
+    }
+}
+
+/// Whether a relay with this config listens on its socket.
+///
+/// # Errors
+/// There may be one that this user may not ask.
+pub(crate) async fn knock(config: &Path) -> io::Result<bool> {
+    match UnixStream::connect(socket_path(config)).await {
+        Ok(_) => Ok(true),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Sends a request to the relay with this config, and returns the answer's data.
 pub(crate) async fn ask(config: &Path, request: &AdminRequest) -> Result<serde_json::Value, Failure> {
     let path = socket_path(config);
-    let mut stream = UnixStream::connect(&path).await.map_err(|error| {
-        let failure = Failure::new(
-            ErrorCode::NoDaemon,
-            format!("no relay answers on {}: {error}", path.display()),
-        );
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                failure.with_hint("run this as the user who runs the relay, or as root")
-            }
-            _ => failure.with_hint("start it with `relay-server`, or name its config with --config"),
-        }
-    })?;
+    let mut stream = UnixStream::connect(&path)
+        .await
+        .map_err(|error| not_answering(&path, &error))?;
     let exchanged = async {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');

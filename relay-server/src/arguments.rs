@@ -1,6 +1,7 @@
 //! The command line of `relay-server`, as written in its help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use multiaddr::Multiaddr;
@@ -75,7 +76,7 @@ pub enum Command {
     Reload(OutputArguments),
     /// Close the connections of a peer to the running relay; it may come back
     Disconnect(DisconnectArguments),
-    /// Check the config, or go back to the last one that worked
+    /// Check the config, or change it with a way back
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print the version
@@ -166,8 +167,47 @@ pub struct DisconnectArguments {
 pub enum ConfigCommand {
     /// Check the config file, the key and the list of authorised peers
     Validate,
-    /// Put the last config that a start was successful with in the place of this one
-    Rollback,
+    /// Print the config file
+    Show(OutputArguments),
+    /// Show how the config stands: what waits to be confirmed, and the last good ones
+    Status(OutputArguments),
+    /// Say what a config would change
+    Plan {
+        /// The file with the new config [default: the one in use, against what the relay has in force]
+        file: Option<PathBuf>,
+        /// What is printed.
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Put a config in the place of the one in use, live where the relay runs
+    Apply(ConfigApplyArguments),
+    /// Keep the config that waits to be confirmed
+    Confirm(OutputArguments),
+    /// Bring back the config from before, or a last good one
+    Rollback {
+        /// Which of the last good ones, as `config status` counts them [default: what waits to be confirmed goes back, else
+        /// the newest that says something else]
+        generation: Option<usize>,
+        /// What is printed.
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+}
+
+/// Arguments of `config apply`.
+#[derive(Debug, Args)]
+pub struct ConfigApplyArguments {
+    /// The file with the new config
+    pub file: PathBuf,
+    /// Go back by itself unless it is confirmed within this time
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, env = "PEERUP_RELAY_CONFIRM_TIMEOUT")]
+    pub confirm_timeout: Option<Duration>,
+    /// Do not wait for the end of the time on a terminal
+    #[arg(long)]
+    pub no_wait: bool,
+    /// What is printed.
+    #[command(flatten)]
+    pub output: OutputArguments,
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The commands, each in a file of its own, and what they share: finding the config and telling failures.
 
+mod config;
 mod info;
 mod init;
 mod keys;
-mod rollback;
 mod running;
 mod serve;
 mod setup;
@@ -11,11 +11,11 @@ mod setup;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use peerup_config::{ConfigError, LogConfig, RelayConfig, load_relay, parse_relay};
+use peerup_config::{LogConfig, RelayConfig, load_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_trust::{IdentityError, KeyFileError};
 
 use crate::arguments::{Arguments, Command, ConfigCommand};
+use crate::failure::config_failure;
 
 /// Where a config is looked for when none is named, in this order.
 const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server.yaml"];
@@ -28,7 +28,7 @@ const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server
 pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
     let named = arguments.global.config.as_deref();
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(&found(named)?),
+        Command::Serve => serve::serve(&place(named)?),
         Command::Init(init) => init::init(&init),
         Command::Info(output) => info::info(&found(named)?, &output),
         Command::Authorize(authorize) => keys::authorize(&found(named)?, &authorize),
@@ -38,17 +38,28 @@ pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(output) => running::status(&place(named)?, &output),
         Command::Reload(output) => running::reload(&place(named)?, &output),
         Command::Disconnect(disconnect) => running::disconnect(&place(named)?, &disconnect),
-        Command::Config(ConfigCommand::Validate) => serve::validate(&found(named)?),
-        Command::Config(ConfigCommand::Rollback) => rollback::rollback(&place(named)?),
+        Command::Config(command) => configure(named, command),
         Command::Version => print(&format!("relay-server {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+fn configure(named: Option<&Path>, command: ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Validate => serve::validate(&found(named)?),
+        ConfigCommand::Show(output) => config::show(&place(named)?, &output),
+        ConfigCommand::Status(output) => config::status(&place(named)?, &output),
+        ConfigCommand::Plan { file, output } => config::plan(&place(named)?, file.as_deref(), &output),
+        ConfigCommand::Apply(arguments) => config::apply(&place(named)?, &arguments),
+        ConfigCommand::Confirm(output) => config::confirm(&place(named)?, &output),
+        ConfigCommand::Rollback { generation, output } => {
+            config::roll_back(&place(named)?, generation, &output)
+        }
     }
 }
 
 /// A config and where it came from.
 struct Found {
     path: PathBuf,
-    /// The file as it was read.
-    text: String,
     config: RelayConfig,
 }
 
@@ -80,30 +91,13 @@ pub fn log_config(named: Option<&Path>) -> Option<LogConfig> {
 fn found(named: Option<&Path>) -> Result<Found, Failure> {
     let path = place(named)?;
     let loaded = load_relay(&path).map_err(|error| config_failure(&error))?;
-    // What is kept as good has to be what was read: the file may change from here on.
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let text = match parse_relay(&text, &path) {
-        Ok(again) if again.config == loaded.config => text,
-        _ => String::new(),
-    };
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
     Ok(Found {
         path,
-        text,
         config: loaded.config,
     })
-}
-
-fn config_failure(error: &ConfigError) -> Failure {
-    let failure = Failure::new(ErrorCode::ConfigInvalid, error.to_string());
-    match error {
-        ConfigError::Missing { .. } => {
-            failure.with_hint("make one with `relay-server init --dir DIR`, or name another with --config")
-        }
-        _ => failure.with_hint("mend the file, then check it with `relay-server config validate`"),
-    }
 }
 
 /// Writes data to standard output; whoever closed it does not want the rest.
@@ -129,31 +123,4 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot write JSON: {error}")))?;
     print(&format!("{text}\n"))
-}
-
-/// Says what is wrong with the key file, and the next step.
-fn identity_failure(error: &IdentityError) -> Failure {
-    let failure = Failure::new(ErrorCode::Failed, error.to_string());
-    match error {
-        IdentityError::Permissions { .. } => {
-            failure.with_hint("then start again: nobody else may read the key")
-        }
-        IdentityError::Missing { .. } => failure
-            .with_hint("make config and key with `relay-server init --dir DIR`, or mend identity.key_file"),
-        IdentityError::Read { .. } => failure.with_hint("run as the user who owns the file"),
-        _ => failure,
-    }
-}
-
-/// Says what is wrong with the list of authorised peers, and the next step.
-fn keys_failure(error: &KeyFileError) -> Failure {
-    let message = error.to_string();
-    match error {
-        KeyFileError::NotUtf8 { .. } | KeyFileError::Content { .. } => {
-            Failure::new(ErrorCode::ConfigInvalid, message)
-                .with_hint("mend or remove that line; each is `PEER_ID [key=value ...] [# comment]`")
-        }
-        _ => Failure::new(ErrorCode::Failed, message)
-            .with_hint("check that the file is there and that you may read and write it and its folder"),
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::metrics::Registry;
+use peerup_api::ConfigState;
 use peerup_config::RelayConfig;
 use peerup_ops::Watch;
 use tokio::sync::{mpsc, oneshot};
@@ -110,17 +111,6 @@ impl RelayControl {
     /// # Errors
     /// The table of AS numbers cannot be used, or the relay has ended; nothing has changed then.
     pub async fn reload(&self, config: RelayConfig) -> Result<Reloaded, ReloadError> {
-        let outcome = self.try_reload(config).await;
-        self.meters.count_reload(outcome.is_ok());
-        outcome
-    }
-
-    /// Counts a config that could not be read.
-    pub(crate) fn count_failed_reload(&self) {
-        self.meters.count_reload(false);
-    }
-
-    async fn try_reload(&self, config: RelayConfig) -> Result<Reloaded, ReloadError> {
         let asn = load_asn(config.resources.asn_table.clone()).await?;
         let config = Box::new(config);
         Ok(self
@@ -128,13 +118,18 @@ impl RelayControl {
             .await?)
     }
 
-    /// Returns its metrics as OpenMetrics text.
+    /// Counts whether a config could be read again.
+    pub(crate) fn count_reload(&self, worked: bool) {
+        self.meters.count_reload(worked);
+    }
+
+    /// Returns its metrics as OpenMetrics text, with how its config stands.
     ///
     /// # Errors
     /// The relay has ended.
-    pub async fn scrape(&self) -> Result<String, Ended> {
+    pub async fn scrape(&self, config: &ConfigState) -> Result<String, Ended> {
         let snapshot = self.snapshot().await?;
-        Ok(metrics::scrape(&snapshot, &self.meters, &self.transports))
+        Ok(metrics::scrape(&snapshot, config, &self.meters, &self.transports))
     }
 
     /// Takes where the watchdog tells what it finds. Called once.

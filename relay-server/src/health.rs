@@ -1,5 +1,7 @@
 //! `GET /healthz` and `GET /metrics`, where the config has them on.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,7 +13,8 @@ use peerup_model::{ADMIT_PROTOCOL, KAD_PROTOCOL};
 use peerup_ops::METRICS_TYPE;
 use serde::Serialize;
 
-use crate::control::{Ended, RelayControl};
+use crate::control::Ended;
+use crate::keeper::ConfigKeeper;
 
 /// What `/healthz` answers.
 #[derive(Debug, Serialize)]
@@ -42,15 +45,15 @@ fn protocols() -> Vec<String> {
 }
 
 /// Returns the router of the health endpoint.
-pub(crate) fn router(control: RelayControl) -> Router {
+pub(crate) fn router(keeper: Arc<ConfigKeeper>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(scrape))
-        .with_state(control)
+        .with_state(keeper)
 }
 
-async fn healthz(State(control): State<RelayControl>) -> Response {
-    match control.snapshot().await {
+async fn healthz(State(keeper): State<Arc<ConfigKeeper>>) -> Response {
+    match keeper.control().snapshot().await {
         Ok(relay) => {
             let health = Health {
                 status: relay.health(),
@@ -70,8 +73,9 @@ async fn healthz(State(control): State<RelayControl>) -> Response {
     }
 }
 
-async fn scrape(State(control): State<RelayControl>) -> Response {
-    match control.scrape().await {
+async fn scrape(State(keeper): State<Arc<ConfigKeeper>>) -> Response {
+    let config = peerup_ops::config_state(&*keeper);
+    match keeper.control().scrape(&config).await {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(ended) => gone(ended),
     }

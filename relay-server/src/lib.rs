@@ -8,14 +8,15 @@ mod address;
 mod admin;
 mod admission;
 mod admit;
-mod archive;
 mod arguments;
 mod asn;
 mod command;
 mod control;
 mod dial_guard;
+mod failure;
 mod guard;
 mod health;
+mod keeper;
 mod lease;
 mod limits;
 mod membership;
@@ -36,8 +37,8 @@ pub use admission::{
     MAX_ADMISSIONS_PER_MEMBER, MAX_ENROLMENTS_PER_WINDOW,
 };
 pub use arguments::{
-    Arguments, AuthorizeArguments, Color, Command, ConfigCommand, DeauthorizeArguments, DisconnectArguments,
-    GlobalArguments, InitArguments, OutputArguments, SetupArguments,
+    Arguments, AuthorizeArguments, Color, Command, ConfigApplyArguments, ConfigCommand, DeauthorizeArguments,
+    DisconnectArguments, GlobalArguments, InitArguments, OutputArguments, SetupArguments,
 };
 pub use asn::{AsnError, AsnTable, LineError};
 pub use command::{log_config, run_command};

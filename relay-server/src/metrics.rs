@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libp2p::metrics::Registry;
 use libp2p::relay;
+use peerup_api::ConfigState;
 use peerup_ops::{Kind, Metric, PROCESS_METRICS, Sheet, add_process};
 use peerup_trust::AdmitRefusal;
 
@@ -164,6 +165,9 @@ macro_rules! metrics {
     (@unit $unit:literal) => { Some($unit) };
 }
 
+/// How a config may stand.
+const CONFIG_STATES: [&str; 4] = ["settled", "pending", "reverting", "fallback"];
+
 metrics! {
     BUILD: Gauge "relay_build_info" ("version", "peer") "Always 1; the labels say which version and which relay it is.";
     UPTIME: Gauge "relay_uptime" ["seconds"] () "How long the relay has run.";
@@ -184,6 +188,9 @@ metrics! {
     GATE: Counter "relay_gate_connections" ("decision") "What the gate said to connections: `admitted`, `denied` (no role), `throttled` (too many at once).";
     EXPELLED: Counter "relay_gate_expelled_peers" () "Peers whose connections were closed because they lost their right.";
     ASN_PREFIXES: Gauge "relay_asn_table_prefixes" () "Prefixes in the table of AS numbers; 0 without one.";
+    CONFIG: Gauge "relay_config_state" ("state") "How the config stands: 1 at one of `settled`, `pending` (it waits to be confirmed), `reverting` and `fallback` (the last good one is in force).";
+    CONFIG_LEFT: Gauge "relay_config_confirm_left" ["seconds"] () "How long a config that waits to be confirmed has left; 0 where none waits.";
+    CONFIG_WAITS: Gauge "relay_config_keys_waiting_for_restart" () "Keys of the config that are in force only after the next start.";
     RELOADS: Counter "relay_config_reloads" ("outcome") "Times that the config was read again.";
 }
 
@@ -220,7 +227,12 @@ pub static METRICS: [&Metric; COUNT] = {
 };
 
 /// Returns everything as OpenMetrics text.
-pub(crate) fn scrape(snapshot: &RelaySnapshot, meters: &Meters, transports: &Registry) -> String {
+pub(crate) fn scrape(
+    snapshot: &RelaySnapshot,
+    config: &ConfigState,
+    meters: &Meters,
+    transports: &Registry,
+) -> String {
     let own = METRICS.iter().filter(|metric| metric.name != BANDWIDTH.name);
     let mut sheet = Sheet::new(own.copied());
     let peer = snapshot.peer_id.to_base58();
@@ -249,9 +261,19 @@ pub(crate) fn scrape(snapshot: &RelaySnapshot, meters: &Meters, transports: &Reg
     }
     sheet.whole(&EXPELLED, &[], gate.expelled());
     sheet.count(&ASN_PREFIXES, &[], snapshot.asn_prefixes);
+    add_config(&mut sheet, config);
     add_meters(&mut sheet, meters);
     add_process(&mut sheet);
     sheet.encode_after(transports)
+}
+
+fn add_config(sheet: &mut Sheet, config: &ConfigState) {
+    for state in CONFIG_STATES {
+        sheet.flag(&CONFIG, &[state], config.state == state);
+    }
+    let left = config.pending.as_ref().map_or(0, |pending| pending.seconds_left);
+    sheet.real(&CONFIG_LEFT, &[], left as f64);
+    sheet.count(&CONFIG_WAITS, &[], config.needs_restart.len());
 }
 
 fn add_meters(sheet: &mut Sheet, meters: &Meters) {

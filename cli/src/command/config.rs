@@ -6,11 +6,10 @@ mod plan;
 
 use std::path::{Path, PathBuf};
 
-use peerup_api::{
-    Client, ClientError, ConfigOutcome, ConfigRollbackRequest, ConfigState, ConfigStatus, PendingConfig,
-};
-use peerup_config::{AtRest, Pending, Vault, boot_id, now};
+use peerup_api::{Client, ClientError, ConfigOutcome, ConfigRollbackRequest, ConfigStatus};
+use peerup_config::{AtRest, Vault};
 use peerup_model::Failure;
+use peerup_ops::state_at_rest;
 
 use super::failed;
 use crate::{arguments::Config, context::Context, output, session};
@@ -65,44 +64,16 @@ async fn status(context: &Context) -> Result<(), Failure> {
             .map_err(ClientError::into_failure)?,
         None => ConfigStatus {
             config: state_at_rest(&path),
-            last_good: peerup_daemon::last_good(&Vault::new(&path)),
+            last_good: peerup_ops::last_good(&Vault::new(&path)),
         },
     };
     if context.json {
         return output::json(&status);
     }
-    let state = &status.config;
-    output::line(format!("config:    {}", state.file))?;
-    output::line(format!("state:     {}", in_words(state)))?;
-    for check in state.pending.iter().flat_map(|pending| &pending.checks) {
-        let met = if check.met { "met" } else { "not met yet" };
-        let why = check
-            .reason
-            .as_ref()
-            .map(|why| format!(": {why}"))
-            .unwrap_or_default();
-        output::line(format!("check:     {} {met}{why}", check.check))?;
+    for line in peerup_ops::config_status_lines(&status.config) {
+        output::line(line)?;
     }
-    if let Some(last) = &state.last {
-        let why = last
-            .reason
-            .as_ref()
-            .map(|why| format!(": {why}"))
-            .unwrap_or_default();
-        output::line(format!("last:      {} at {}{why}", last.outcome, last.at))?;
-    }
-    for key in &state.needs_restart {
-        output::line(format!("restart:   {key} is in force after the next start"))?;
-    }
-    let rows: Vec<[String; 3]> = status
-        .last_good
-        .iter()
-        .map(|good| {
-            let current = if good.is_current { "in the file" } else { "" };
-            [good.number.to_string(), good.kept.clone(), current.to_owned()]
-        })
-        .collect();
-    output::table(["LAST GOOD", "KEPT", ""], &rows)
+    output::table(["LAST GOOD", "KEPT", ""], &peerup_ops::last_good_rows(&status))
 }
 
 async fn confirm(context: &Context) -> Result<(), Failure> {
@@ -177,49 +148,6 @@ fn tell_at_rest(context: &Context, path: &Path, status: &str) -> Result<(), Fail
         context.note("no daemon is running; the next start takes it");
     }
     Ok(())
-}
-
-/// Returns how the config stands beside no daemon.
-pub(super) fn state_at_rest(path: &Path) -> ConfigState {
-    let vault = Vault::new(path);
-    let waits = vault.pending().ok().flatten();
-    let waits = waits.filter(|pending| vault.text().ok().as_ref() != Some(&pending.before));
-    ConfigState {
-        file: path.display().to_string(),
-        state: if waits.is_some() { "pending" } else { "settled" }.to_owned(),
-        pending: waits.as_ref().map(pending_at_rest),
-        ..ConfigState::default()
-    }
-}
-
-fn pending_at_rest(pending: &Pending) -> PendingConfig {
-    let left = pending.left(now(), boot_id().as_deref());
-    let time = |millis: u64| {
-        let at = jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap_or(i64::MAX));
-        at.unwrap_or(jiff::Timestamp::MAX).to_string()
-    };
-    PendingConfig {
-        deadline: time(pending.deadline_ms),
-        // Nothing is left only once it is over.
-        seconds_left: u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
-        applied: time(pending.applied_ms),
-        by: pending.by.clone(),
-        checks: Vec::new(),
-    }
-}
-
-/// Says how the config stands.
-pub(super) fn in_words(state: &ConfigState) -> String {
-    let reason = state.reason.as_deref().unwrap_or_default();
-    match (&state.pending, state.state.as_str()) {
-        (Some(pending), _) => format!(
-            "waits to be confirmed until {} ({} s left); applied by {} at {}",
-            pending.deadline, pending.seconds_left, pending.by, pending.applied
-        ),
-        (None, "fallback") => format!("NOT in force, the last good one is: {reason}"),
-        (None, "reverting") => format!("the one from before is in force and cannot be written: {reason}"),
-        (None, state) => state.to_owned(),
-    }
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {

@@ -22,6 +22,7 @@ pub(super) mod switch;
 mod test;
 mod toolchain;
 mod trace;
+mod trial;
 mod upgrade;
 
 pub(super) use consent::ask;
@@ -58,6 +59,7 @@ pub(crate) async fn run(context: &Context, command: Plugin) -> Result<(), Failur
         Plugin::Keygen { file } => pack::keygen(context, &file),
         Plugin::Install(arguments) => install::run(context, &arguments).await,
         Plugin::Upgrade(arguments) => upgrade::run(context, &arguments).await,
+        Plugin::Confirm { name } => trial::confirm(context, &name).await,
         Plugin::Remove { name, keep_data } => remove::run(context, &name, keep_data).await,
         Plugin::Rollback { name } => upgrade::roll_back(context, &name).await,
         Plugin::Publish { file, reference } => registry::publish(context, &file, &reference).await,
@@ -92,6 +94,9 @@ async fn list(context: &Context) -> Result<(), Failure> {
     for plugin in &plugins {
         if let Some(reason) = plugin.reason.as_ref().or(plugin.last_error.as_ref()) {
             context.note(&format!("{}: {reason}", plugin.name));
+        }
+        if let Some(trial) = &plugin.trial {
+            context.note(&format!("{}: {}", plugin.name, trial::in_words(trial)));
         }
     }
     Ok(())
@@ -165,12 +170,16 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// Says that the author is another: what is known of both keys, and what to check.
+/// Says why a package may not take the place of the one before, and what to do.
 fn pin_failure(error: &PinError) -> Failure {
     let text = error.to_string();
+    let code = match error {
+        PinError::Waits { .. } => ErrorCode::Conflict,
+        _ => ErrorCode::Denied,
+    };
     match text.split_once("; ") {
-        Some((what, next)) => Failure::new(ErrorCode::Denied, what).with_hint(next),
-        None => Failure::new(ErrorCode::Denied, text),
+        Some((what, next)) => Failure::new(code, what).with_hint(next),
+        None => Failure::new(code, text),
     }
 }
 

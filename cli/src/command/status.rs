@@ -64,7 +64,7 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
         nat: "unknown".to_owned(),
         nat_details: peerup_api::NatInfo::default(),
         relays,
-        config: super::config::state_at_rest(path),
+        config: peerup_ops::state_at_rest(path),
         problems: vec!["no daemon is running; start it with: peerup daemon".to_owned()],
     })
 }
@@ -101,7 +101,7 @@ fn print(context: &Context, status: &StatusInfo, running: bool) -> Result<(), Fa
     output::line(format!(
         "config:    {} {}",
         status.config.file,
-        super::config::in_words(&status.config)
+        peerup_ops::config_in_words(&status.config)
     ))?;
     let daemon = if running {
         let up = std::time::Duration::from_secs(status.uptime_seconds);

@@ -31,8 +31,11 @@ pub(crate) fn all(config: &Path) -> Vec<Word> {
     let folder = PluginFolder::new(config.parent().unwrap_or(Path::new(".")));
     // What cannot be read adds no words; `plugin list` says what is wrong with it.
     let lock = folder.read().unwrap_or_default();
+    let (now, boot) = (peerup_config::now(), peerup_config::boot_id());
     let installed = lock.plugins().filter_map(|locked| {
-        let package = folder.load(&locked.name, &locked.current).ok()?;
+        let package = folder
+            .load(&locked.name, locked.in_force(now, boot.as_deref()))
+            .ok()?;
         Some(package.manifest().clone())
     });
     manifests.extend(installed);

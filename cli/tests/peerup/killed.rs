@@ -77,7 +77,7 @@ fn spawn(mut command: Command) -> Child {
 }
 
 /// The plugin `ping` under another name and in this version.
-fn pong(node: &Node, version: &str) -> String {
+pub(crate) fn pong(node: &Node, version: &str) -> String {
     let ping = peerup_bundle::BUNDLED
         .iter()
         .find(|one| one.name == "ping")
@@ -226,7 +226,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-fn install(file: &str) -> [&str; 5] {
+pub(crate) fn install(file: &str) -> [&str; 5] {
     [
         "plugin",
         "install",
@@ -260,6 +260,19 @@ fn an_upgrade_that_is_killed_anywhere_leaves_the_old_or_the_new_version() {
         Seen::Active("0.1.0"),
         Seen::Active("0.2.0"),
         &[&upgrade],
+    );
+}
+
+#[test]
+fn an_upgrade_with_a_way_back_that_is_killed_anywhere_leaves_the_old_or_the_new_version() {
+    let mut stage = Stage::new();
+    let (one, two) = (pong(&stage.node, "0.1.0"), pong(&stage.node, "0.2.0"));
+    stage.keep(&[&install(&one)]);
+    stage.kill_everywhere(
+        &["plugin", "upgrade", "pong", &two, "--confirm-timeout", "1h"],
+        Seen::Active("0.1.0"),
+        Seen::Active("0.2.0"),
+        &[&["plugin", "confirm", "pong"]],
     );
 }
 

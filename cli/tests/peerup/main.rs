@@ -37,6 +37,7 @@ mod support;
 mod systemd;
 mod terminals;
 mod traceroute;
+mod trials;
 mod tunnels;
 #[cfg(feature = "oci")]
 mod tutorial;

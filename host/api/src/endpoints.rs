@@ -381,6 +381,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Data(of::<DoneInfo>),
     )
     .fails(SWITCHES),
+    post(
+        "/v1/plugins/{name}/confirm",
+        "Keeps an upgrade that waits to be confirmed.",
+        Data(of::<DoneInfo>),
+    )
+    .fails(LOOKS),
     get(
         "/v1/plugins/{name}/logs",
         "What a plugin wrote and what happened to it.",

@@ -4,7 +4,7 @@ use peerup_model::Failure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigState;
+use crate::config::{ConfigCheck, ConfigState};
 
 /// A successful answer: `{"data": ...}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -557,6 +557,9 @@ pub struct PluginInfo {
     pub contract: String,
     /// SHA-256 of the component, in hex; none before it was loaded.
     pub digest: Option<String>,
+    /// The upgrade to this version waits to be confirmed, and else goes back.
+    #[serde(default)]
+    pub trial: Option<PluginTrialInfo>,
     /// Since when it is in this state, RFC 3339.
     pub since: String,
     /// How often its service was started again after a failure.
@@ -583,6 +586,25 @@ pub struct PluginInfo {
     pub limits: PluginLimitsInfo,
     /// Its commands.
     pub commands: Vec<PluginCommandInfo>,
+}
+
+/// An upgrade that waits to be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginTrialInfo {
+    /// The version that waits.
+    pub version: String,
+    /// The version that comes back.
+    pub previous: String,
+    /// When it does, RFC 3339.
+    pub deadline: String,
+    /// Seconds until then.
+    pub seconds_left: u64,
+    /// When the upgrade was made, RFC 3339.
+    pub applied: String,
+    /// Who made it.
+    pub by: String,
+    /// What confirms it without anybody's word; empty for nothing.
+    pub checks: Vec<ConfigCheck>,
 }
 
 /// What a plugin may use up.

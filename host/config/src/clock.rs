@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::pending::Now;
+use peerup_model::Now;
 
 /// Returns the time: the wall clock, and the clock of this boot, which counts sleep too where the system tells it.
 pub fn now() -> Now {

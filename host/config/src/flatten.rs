@@ -1,4 +1,4 @@
-//! A node's config as one line for each key that says something, under the path that the key has in the file.
+//! A config as one line for each key that says something, under the path that the key has in the file.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,9 @@ use peerup_model::Grants;
 use crate::{
     access::ServiceAccess,
     node::NodeConfig,
+    operate::LogConfig,
     plugins::{PluginEntry, PluginLimits},
+    relay::RelayConfig,
 };
 
 /// What each key says, by its path. Keys that say nothing are left out, so that a default that is written down is no
@@ -43,6 +45,13 @@ impl Flattener {
             let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
             self.say(&[section, name, "allow"], format!("[{}]", allowed.join(", ")));
         }
+    }
+
+    fn log(&mut self, log: &LogConfig) {
+        self.optional(&["log", "file"], log.file.as_ref().map(|path| path.display()));
+        self.optional(&["log", "level"], log.level.as_ref());
+        self.say(&["log", "max_size"], log.max_size);
+        self.say(&["log", "keep"], log.keep);
     }
 
     fn plugin(&mut self, name: &str, entry: &PluginEntry) {
@@ -165,14 +174,59 @@ pub(crate) fn flatten(config: &NodeConfig) -> Lines {
     for (plugin, policy) in &config.paths.plugins {
         all.say(&["paths", "plugins", plugin.as_str()], policy);
     }
-    all.optional(
-        &["log", "file"],
-        config.log.file.as_ref().map(|path| path.display()),
-    );
-    all.optional(&["log", "level"], config.log.level.as_ref());
-    all.say(&["log", "max_size"], config.log.max_size);
-    all.say(&["log", "keep"], config.log.keep);
+    all.log(&config.log);
     all.optional(&["metrics", "listen"], config.metrics.listen);
+    all.lines
+}
+
+/// Says everything that a relay server's config says.
+pub(crate) fn flatten_relay(config: &RelayConfig) -> Lines {
+    let mut all = Flattener { lines: Lines::new() };
+    all.say(&["identity", "key_file"], config.key_file.display());
+    all.list(&["network", "listen_addresses"], &config.network.listen_addresses);
+    all.list(
+        &["network", "external_addresses"],
+        &config.network.external_addresses,
+    );
+    let security = &config.security;
+    let keys = security.authorized_keys_file.display();
+    all.say(&["security", "authorized_keys_file"], keys);
+    all.say(
+        &["security", "enable_connection_gating"],
+        security.enable_connection_gating,
+    );
+    all.say(&["enrollment"], config.enrollment);
+    let resources = &config.resources;
+    let mut say = |key: &str, value: String| all.say(&["resources", key], value);
+    say("max_reservations", resources.max_reservations.to_string());
+    say(
+        "max_reservations_per_ip",
+        resources.max_reservations_per_ip.to_string(),
+    );
+    say(
+        "max_reservations_per_asn",
+        resources.max_reservations_per_asn.to_string(),
+    );
+    say("max_circuits", resources.max_circuits.to_string());
+    say(
+        "max_circuits_per_peer",
+        resources.max_circuits_per_peer.to_string(),
+    );
+    say("reservation_ttl", time(resources.reservation_ttl));
+    let unlimited = || "unlimited".to_owned();
+    say(
+        "session_duration",
+        resources.session_duration.map_or_else(unlimited, time),
+    );
+    say(
+        "session_data_limit",
+        resources.session_data_limit.map_or_else(unlimited, bytes),
+    );
+    let table = resources.asn_table.as_ref().map(|path| path.display());
+    all.optional(&["resources", "asn_table"], table);
+    all.say(&["health", "enabled"], config.health.is_some());
+    all.optional(&["health", "listen_address"], config.health);
+    all.log(&config.log);
     all.lines
 }
 
@@ -182,13 +236,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        keys::{NODE, Shape},
-        load::load_node,
+        keys::{NODE, RELAY, Shape},
+        load::{load_node, load_relay},
     };
 
     /// Writes `*` for names; none for a path that the table does not have.
-    fn generic(path: &[String]) -> Option<String> {
-        let (mut shape, mut steps) = (NODE, Vec::new());
+    fn generic(mut shape: Shape, path: &[String]) -> Option<String> {
+        let mut steps = Vec::new();
         for step in path {
             match shape {
                 Shape::Map(keys) => {
@@ -241,10 +295,29 @@ mod tests {
         proxy.settings.insert("key".to_owned(), 1.into());
         let said: BTreeSet<String> = flatten(&config)
             .keys()
-            .map(|path| generic(path).unwrap_or_else(|| panic!("{path:?} is no key")))
+            .map(|path| generic(NODE, path).unwrap_or_else(|| panic!("{path:?} is no key")))
             .collect();
         let mut expected = BTreeSet::new();
         keys(&NODE, "", &mut expected);
+        expected.remove("version");
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn every_key_of_a_relay_is_said_of_a_config_that_has_them_all() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/relay-server.yaml");
+        let mut config = load_relay(&sample).unwrap().config;
+        config.network.external_addresses = vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()];
+        config.resources.asn_table = Some("/asn".into());
+        config.health = Some("127.0.0.1:9090".parse().unwrap());
+        config.log.file = Some("/log".into());
+        config.log.level = Some("info".to_owned());
+        let said: BTreeSet<String> = flatten_relay(&config)
+            .keys()
+            .map(|path| generic(RELAY, path).unwrap_or_else(|| panic!("{path:?} is no key")))
+            .collect();
+        let mut expected = BTreeSet::new();
+        keys(&RELAY, "", &mut expected);
         expected.remove("version");
         assert_eq!(said, expected);
     }

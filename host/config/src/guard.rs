@@ -14,7 +14,9 @@ mod work;
 
 use std::collections::VecDeque;
 
-use crate::pending::{Now, Pending};
+use peerup_model::Now;
+
+use crate::pending::Pending;
 
 pub use self::{
     event::{Confirmer, Event, RevertReason},

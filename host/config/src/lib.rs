@@ -62,8 +62,8 @@ pub use node::{
 };
 pub use operate::{LogConfig, MetricsConfig};
 pub use paths::{PathConflict, PathDecision, PathQuery, PathRule, PathsConfig};
-pub use pending::{ConfirmCheck, ConfirmCheckError, MAX_CHECKS, Now, Pending, SteadyDeadline};
-pub use plan::{Change, Drops, Effects, Lost, Plan, plan};
+pub use pending::{ConfirmCheck, ConfirmCheckError, MAX_CHECKS, Pending};
+pub use plan::{Change, Drops, Effects, Lost, Plan, plan, plan_relay};
 pub use plugins::{PluginEntry, PluginLimits, default_plugins};
 pub use proxies::{MAX_PROXIES, ProxyEntry};
 pub use relay::{Enrollment, RelayConfig, RelayResources};

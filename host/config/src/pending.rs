@@ -3,23 +3,13 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use peerup_model::ServiceName;
+use peerup_model::{Deadline, Now, ServiceName, SteadyDeadline};
 use serde::{Deserialize, Serialize};
 
 /// The version of the marker's form that this release writes.
 const MARKER_VERSION: u32 = 1;
 /// Most checks of one apply; each is tried again and again.
 pub const MAX_CHECKS: usize = 16;
-
-/// What is known of time: the wall clock, for files and people, and the clock of this boot, which is never set and
-/// runs on while the machine sleeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds since 1970.
-    pub wall_ms: u64,
-    /// Milliseconds since the machine started.
-    pub steady_ms: u64,
-}
 
 /// A config that was applied and reverts unless somebody confirms it. Written as JSON, one file, all at once: the
 /// config from before is part of it, so there is never a marker without its way back.
@@ -43,16 +33,6 @@ pub struct Pending {
     pub before: String,
 }
 
-/// A deadline on the clock of one boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SteadyDeadline {
-    /// Which boot.
-    pub boot: String,
-    /// Milliseconds since that boot.
-    pub deadline_ms: u64,
-}
-
 impl Pending {
     /// A config that is applied now and has this long.
     pub fn new(
@@ -63,16 +43,18 @@ impl Pending {
         clock: (Now, Option<&str>),
     ) -> Self {
         let (now, boot) = clock;
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let Deadline {
+            applied_ms,
+            deadline_ms,
+            timeout_ms,
+            steady,
+        } = Deadline::new(timeout, now, boot);
         Self {
             version: MARKER_VERSION,
-            applied_ms: now.wall_ms,
-            deadline_ms: now.wall_ms.saturating_add(timeout_ms),
+            applied_ms,
+            deadline_ms,
             timeout_ms,
-            steady: boot.map(|boot| SteadyDeadline {
-                boot: boot.to_owned(),
-                deadline_ms: now.steady_ms.saturating_add(timeout_ms),
-            }),
+            steady,
             by,
             checks,
             before,
@@ -96,13 +78,13 @@ impl Pending {
     /// Returns how long it still has, never more than it was given. Within the boot in which it was applied the clock
     /// of that boot decides, whatever became of the wall clock; after a reboot the wall clock does.
     pub fn left(&self, now: Now, boot: Option<&str>) -> Duration {
-        let left = match (&self.steady, boot) {
-            (Some(steady), Some(boot)) if steady.boot == boot => {
-                steady.deadline_ms.saturating_sub(now.steady_ms)
-            }
-            _ => self.deadline_ms.saturating_sub(now.wall_ms),
+        let deadline = Deadline {
+            applied_ms: self.applied_ms,
+            deadline_ms: self.deadline_ms,
+            timeout_ms: self.timeout_ms,
+            steady: self.steady.clone(),
         };
-        Duration::from_millis(left.min(self.timeout_ms))
+        deadline.left(now, boot)
     }
 }
 

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use crate::{
     access::ServiceAccess,
-    flatten::flatten,
-    keys::{self, ReloadClass},
+    flatten::{Lines, flatten, flatten_relay},
+    keys::{self, ReloadClass, Shape},
     listed::AllowedPeer,
     node::NodeConfig,
+    relay::RelayConfig,
 };
 
 /// What a change of config leads to.
@@ -110,43 +111,79 @@ pub enum Lost {
 
 /// Says what a node that runs with `old` does when it takes `new` over.
 pub fn plan(old: &NodeConfig, new: &NodeConfig) -> Plan {
-    let (before, after) = (flatten(old), flatten(new));
-    let paths: BTreeSet<&Vec<String>> = before.keys().chain(after.keys()).collect();
     let effects = effects(old, new);
-    let mut changes = Vec::new();
-    let mut needs_restart = BTreeSet::new();
-    for path in paths {
-        let (from, to) = (before.get(path), after.get(path));
-        if from == to {
-            continue;
-        }
-        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
-        let class = keys::class_of(&keys::NODE, &steps).unwrap_or(ReloadClass::Restart);
-        if class == ReloadClass::Restart {
-            needs_restart.insert(path.join("."));
-        }
-        changes.push(Change {
-            path: path.join("."),
-            from: from.cloned(),
-            to: to.cloned(),
-            class,
-            effect: effect(&steps, class, &effects),
-        });
-    }
+    let changes = changes(&keys::NODE, &flatten(old), &flatten(new), |path| {
+        effect(path, &effects)
+    });
     Plan {
-        changes,
         drops: drops(old, new, &effects),
         effects: Effects {
-            needs_restart,
+            needs_restart: needs_restart(&changes),
             ..effects
         },
+        changes,
     }
 }
 
-fn effect(path: &[&str], class: ReloadClass, effects: &Effects) -> String {
-    if class == ReloadClass::Restart {
-        return "in force after the next start".to_owned();
+/// Says what a relay server that runs with `old` does when it takes `new` over. It ends nothing that is open.
+pub fn plan_relay(old: &RelayConfig, new: &RelayConfig) -> Plan {
+    let changes = changes(
+        &keys::RELAY,
+        &flatten_relay(old),
+        &flatten_relay(new),
+        relay_effect,
+    );
+    Plan {
+        effects: Effects {
+            needs_restart: needs_restart(&changes),
+            ..Effects::default()
+        },
+        drops: Drops::default(),
+        changes,
     }
+}
+
+/// Returns every key that says something else, in the order of their paths.
+fn changes(shape: &Shape, before: &Lines, after: &Lines, effect: impl Fn(&[&str]) -> String) -> Vec<Change> {
+    let paths: BTreeSet<&Vec<String>> = before.keys().chain(after.keys()).collect();
+    let differs = paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path));
+    differs
+        .map(|path| {
+            let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+            let class = keys::class_of(shape, &steps).unwrap_or(ReloadClass::Restart);
+            Change {
+                path: path.join("."),
+                from: before.get(path).cloned(),
+                to: after.get(path).cloned(),
+                effect: match class {
+                    ReloadClass::Restart => "in force after the next start".to_owned(),
+                    _ => effect(&steps),
+                },
+                class,
+            }
+        })
+        .collect()
+}
+
+fn needs_restart(changes: &[Change]) -> BTreeSet<String> {
+    let waits = changes
+        .iter()
+        .filter(|change| change.class == ReloadClass::Restart);
+    waits.map(|change| change.path.clone()).collect()
+}
+
+fn relay_effect(path: &[&str]) -> String {
+    match path {
+        ["enrollment"] => "holds for peers that are admitted from now on",
+        ["resources", ..] => "holds for new reservations; those that are held stay",
+        _ => "in force at once",
+    }
+    .to_owned()
+}
+
+fn effect(path: &[&str], effects: &Effects) -> String {
     match path {
         ["services", name, ..] if effects.services_started.contains(*name) => {
             format!("the service {name} is offered")

@@ -149,6 +149,25 @@ impl<D: Disk> Vault<D> {
         }
     }
 
+    /// Takes the last good config over that an earlier release kept in another file, where none is kept yet. The caller
+    /// holds the lock. Blocks.
+    ///
+    /// # Errors
+    /// What failed, on which file; the other file is there still then.
+    pub fn adopt(&self, other: &Path, wall_ms: u64) -> Result<(), String> {
+        let text = match self.read_text(other) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(format!("{} cannot be read: {error}", other.display())),
+        };
+        if self.generations().is_empty() {
+            self.archive(&text, wall_ms)?;
+        }
+        self.disk
+            .remove(other)
+            .map_err(|error| format!("cannot remove {}: {error}", other.display()))
+    }
+
     /// Removes what a writer left that was stopped half-way. Blocks; what cannot be removed stays.
     pub fn sweep(&self) {
         for folder in [folder_of(&self.config).to_owned(), self.history()] {
@@ -237,7 +256,7 @@ impl<D: Disk> Vault<D> {
 pub fn carry_out_all<D: Disk>(
     guard: &mut crate::guard::ConfigGuard,
     vault: &Vault<D>,
-    mut now: impl FnMut() -> crate::pending::Now,
+    mut now: impl FnMut() -> peerup_model::Now,
     mut enforce: impl FnMut(&str) -> Result<(), String>,
 ) {
     while let Some(action) = guard.next_action() {

@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use peerup_config::{Drops, Lost, NodeConfig, Plan, ReloadClass, parse_node, plan};
+use peerup_config::{Drops, Lost, NodeConfig, Plan, ReloadClass, parse_node, parse_relay, plan, plan_relay};
 
 const PHONE: &str = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5";
 
@@ -108,4 +108,39 @@ fn it_says_which_lines_and_relays_cost_streams() {
     );
     let gate = planned("security: { enable_connection_gating: false }", "");
     assert!(gate.drops.strangers);
+}
+
+#[test]
+fn a_relay_says_which_keys_are_live_and_which_wait() {
+    let relay = |text| {
+        parse_relay(text, Path::new("/x/relay-server.yaml"))
+            .unwrap()
+            .config
+    };
+    let plan = plan_relay(
+        &relay(""),
+        &relay(
+            "enrollment: closed\nresources: { max_reservations: 5, max_circuits: 5, session_duration: 10m }\n",
+        ),
+    );
+    let told: Vec<(&str, Option<&str>, ReloadClass)> = plan
+        .changes
+        .iter()
+        .map(|change| (change.path.as_str(), change.to.as_deref(), change.class))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("enrollment", Some("closed"), ReloadClass::Live),
+            ("resources.max_circuits", Some("5"), ReloadClass::Restart),
+            ("resources.max_reservations", Some("5"), ReloadClass::Live),
+        ]
+    );
+    assert_eq!(
+        plan.effects.needs_restart.iter().collect::<Vec<_>>(),
+        ["resources.max_circuits"]
+    );
+    assert!(plan.drops.is_empty());
+    let written = "version: 1\nenrollment: members\nhealth: { enabled: false }\n";
+    assert_eq!(plan_relay(&relay(""), &relay(written)), Plan::default());
 }

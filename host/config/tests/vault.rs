@@ -18,9 +18,10 @@ use std::{
 };
 
 use peerup_config::{
-    Action, Application, AtRest, AtRestError, ConfigFile, ConfigGuard, EditError, Event, GuardState, Now,
-    Pending, Refused, Trial, Vault, carry_out_all, now,
+    Action, Application, AtRest, AtRestError, ConfigFile, ConfigGuard, EditError, Event, GuardState, Pending,
+    Refused, Trial, Vault, carry_out_all, now,
 };
+use peerup_model::Now;
 
 const OLD: &str = "version: 1\nname: old\n";
 const NEW: &str = "version: 1\nname: new\n";
@@ -138,6 +139,26 @@ fn of_two_writers_one_applies_and_the_other_is_told_of_it() {
     assert_eq!(marker.before, OLD);
     AtRest::open(Vault::new(&config)).unwrap().revert().unwrap();
     assert_eq!(fs::read_to_string(&config).unwrap(), OLD);
+}
+
+#[test]
+fn what_an_earlier_release_kept_elsewhere_is_taken_over_once() {
+    let (folder, config) = node();
+    let other = folder.path().join(".config.last-good.yaml");
+    let vault = Vault::new(&config);
+    vault.adopt(&other, 5).unwrap();
+    fs::write(&other, OLD).unwrap();
+    vault.adopt(&other, 5).unwrap();
+    assert!(!other.exists());
+    let kept = vault.generations();
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].text.as_str(), kept[0].kept_ms), (OLD, 5));
+
+    // What this release keeps is newer than anything that the other file has.
+    fs::write(&other, NEW).unwrap();
+    vault.adopt(&other, 6).unwrap();
+    assert!(!other.exists());
+    assert_eq!(vault.generations(), kept);
 }
 
 #[test]

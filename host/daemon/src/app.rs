@@ -15,7 +15,7 @@ use peerup_config::{AllowedPeer, ConfigEditor, ConfigFile, EditError, Effects, N
 use peerup_engine::Engine;
 use peerup_model::{ErrorCode, Failure, PathPolicy, PeerName};
 use peerup_net::{Node, RelayAddress};
-use peerup_ops::Watch;
+use peerup_ops::{GuardCell, Watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -23,7 +23,6 @@ use crate::{
     audit::Audit,
     events::Events,
     extra_keys::ExtraKeys,
-    guard_cell::GuardCell,
     invites::Invites,
     log_ring::DaemonLog,
     meters::Meters,
@@ -35,6 +34,7 @@ use crate::{
     resolvers::{Chain, Resolvers},
     services::ServiceTable,
     supervisor::Supervisor,
+    trial_cell::Trials,
 };
 
 /// Everything that lives as long as the node.
@@ -63,6 +63,8 @@ pub(crate) struct App {
     pub(crate) started_with: Arc<NodeConfig>,
     /// Decides what becomes of a config that is applied.
     pub(crate) guard: GuardCell,
+    /// Upgrades of plugins that wait to be confirmed.
+    pub(crate) trials: Trials,
     /// Ends the node when it is cancelled.
     pub(crate) shutdown: CancellationToken,
     /// Every task of the node; shutdown waits for them.
@@ -121,6 +123,7 @@ impl App {
             meters: Meters::default(),
             started_with: parts.config.clone(),
             guard: GuardCell::default(),
+            trials: Trials::default(),
             shutdown: parts.shutdown,
             tasks: parts.tasks,
             config: ArcSwap::new(parts.config),

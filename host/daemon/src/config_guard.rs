@@ -1,42 +1,78 @@
-//! Drives the guard of the config: applies, confirms and reverts live, at the start, when a deadline is over and when
-//! checks are met. The machine in `peerup-config` decides; here is what it has carried out.
-//!
-//! Locks are taken in one order: edits of the config, the machine, the folder's file lock.
+//! The node under the guard of its config: what the driver in `peerup-ops` needs to apply, revert and try it.
 
 mod checks;
-mod start;
 #[cfg(test)]
 mod tests;
-mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use peerup_api::{ConfigApplyRequest, ConfigEvent, ConfigOutcome};
-use peerup_config::{
-    Action, Application, ConfirmCheck, Event, GuardState, MAX_CHECKS, NodeConfig, Pending, Vault, boot_id,
-    now, parse_node, pick_generation,
-};
-use peerup_model::{ErrorCode, Failure};
+use peerup_config::{ConfirmCheck, EditError, NodeConfig, parse_node, plan};
+use peerup_model::Failure;
+use peerup_ops::{GuardCell, Guarded};
+use tokio::sync::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::{
-    start::{Attempt, choose},
-    watch::watch,
-};
-use crate::{
-    app::{self, App},
-    config_state::{self, needs_restart, state},
-    failure::{no_generation, refused_failure},
-    guard_cell::Held,
-};
+pub(crate) use self::checks::run as try_check;
+use crate::{app::App, failure::PROGRAM};
 
-/// How long checks have where nobody says.
-const DEFAULT_CHECK_TIME: Duration = Duration::from_secs(60);
-/// The shortest time to confirm: a person has to type it.
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest: past that nobody remembers.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Longest text of who asks.
-const MAX_BY: usize = 200;
+impl Guarded for App {
+    const PROGRAM: &'static str = PROGRAM;
+
+    fn guard(&self) -> &GuardCell {
+        &self.guard
+    }
+
+    fn edits(&self) -> &Mutex<()> {
+        &self.edit
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    fn ending(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    fn config_file(&self) -> &Path {
+        self.config_path()
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), Failure> {
+        read(self, text).map(drop)
+    }
+
+    async fn enforce(self: &Arc<Self>, text: &str) -> Result<(), String> {
+        let config = parse_node(text, self.config_path())
+            .map_err(|error| error.to_string())?
+            .config;
+        let effects = self
+            .put_in_force(config)
+            .await
+            .map_err(|failure| failure.message)?;
+        tracing::debug!(?effects, "a config was put in force");
+        Ok(())
+    }
+
+    fn runs_all_of(&self, text: &str) -> bool {
+        let Ok(loaded) = parse_node(text, self.config_path()) else {
+            return false;
+        };
+        loaded.config == *self.config() && needs_restart(self, &loaded.config).is_empty()
+    }
+
+    fn needs_restart(&self) -> Vec<String> {
+        needs_restart(self, &self.config())
+    }
+
+    async fn try_check(self: &Arc<Self>, check: &ConfirmCheck) -> Result<(), String> {
+        checks::run(self, check).await
+    }
+
+    fn lock_failure(error: &EditError) -> Failure {
+        crate::edit_failure(error)
+    }
+}
 
 /// Checks a text as far as the running node can: it is a config, and this node could take it over.
 pub(crate) fn read(app: &App, text: &str) -> Result<NodeConfig, Failure> {
@@ -47,290 +83,8 @@ pub(crate) fn read(app: &App, text: &str) -> Result<NodeConfig, Failure> {
     Ok(loaded.config)
 }
 
-/// Applies a config live; with a time or checks it goes back unless it is confirmed. Goes on if the caller leaves.
-pub(crate) async fn apply(app: &Arc<App>, request: ConfigApplyRequest) -> Result<ConfigOutcome, Failure> {
-    let trial = read_trial(&request)?;
-    let by = shown_by(request.by.as_deref());
-    let text = request.config;
-    detached(app, move |app| async move {
-        let _edits = app.edit.lock().await;
-        let mut held = app.guard.lock().await;
-        let held = held.as_mut().ok_or_else(no_guard)?;
-        read(&app, &text)?;
-        let lock = lock(&held.vault).await?;
-        let file = file_text(&held.vault).await;
-        let before = held.in_force.clone();
-        let is_there = before == text && file.as_ref() == Some(&text);
-        if is_there && matches!(held.guard.state(), GuardState::Settled) {
-            return Ok(outcome(&app, "unchanged"));
-        }
-        let pending = trial.map(|(timeout, checks)| {
-            Pending::new(before.clone(), by, timeout, checks, (now(), boot_id().as_deref()))
-        });
-        let status = if pending.is_some() { "pending" } else { "applied" };
-        let application = Application {
-            is_proven: is_proven(&app, &before),
-            set_aside: file.filter(|file| *file != before && *file != text),
-            text,
-            before,
-            pending,
-        };
-        held.guard
-            .handle_apply(application)
-            .map_err(|refused| refused_failure(&refused))?;
-        let events = drive(&app, held).await;
-        drop(lock);
-        settled(&app, status, &events)
-    })
-    .await
-}
-
-/// Takes a person's word for what waits.
-pub(crate) async fn confirm(app: &Arc<App>) -> Result<ConfigOutcome, Failure> {
-    detached(app, |app| async move {
-        let _edits = app.edit.lock().await;
-        let mut held = app.guard.lock().await;
-        let held = held.as_mut().ok_or_else(no_guard)?;
-        let lock = lock(&held.vault).await?;
-        let proven = proven(&app, held);
-        held.guard
-            .handle_confirm(proven)
-            .map_err(|refused| refused_failure(&refused))?;
-        let events = drive(&app, held).await;
-        drop(lock);
-        settled(&app, "confirmed", &events)
-    })
-    .await
-}
-
-/// Takes back what waits; where nothing does, applies a last good config for good.
-pub(crate) async fn roll_back(app: &Arc<App>, number: Option<usize>) -> Result<ConfigOutcome, Failure> {
-    let waits = matches!(app.guard.seen().state, GuardState::Pending(_));
-    if waits && number.is_none() {
-        return take_back(app).await;
-    }
-    let vault = match app.guard.lock().await.as_ref() {
-        Some(held) => held.vault.clone(),
-        None => return Err(no_guard()),
-    };
-    let text = app::blocking(move || {
-        let generation = pick_generation(&vault, number).map_err(|why| no_generation(&why))?;
-        Ok(generation.text)
-    })
-    .await?;
-    let request = ConfigApplyRequest {
-        config: text,
-        confirm_timeout_ms: None,
-        confirm_if: Vec::new(),
-        by: None,
-    };
-    let mut outcome = apply(app, request).await?;
-    if outcome.status == "applied" {
-        outcome.status = "rolled back".to_owned();
-    }
-    Ok(outcome)
-}
-
-async fn take_back(app: &Arc<App>) -> Result<ConfigOutcome, Failure> {
-    detached(app, |app| async move {
-        let _edits = app.edit.lock().await;
-        let mut held = app.guard.lock().await;
-        let held = held.as_mut().ok_or_else(no_guard)?;
-        let lock = lock(&held.vault).await?;
-        let file = file_text(&held.vault).await;
-        held.guard
-            .handle_revert(file)
-            .map_err(|refused| refused_failure(&refused))?;
-        let events = drive(&app, held).await;
-        drop(lock);
-        settled(&app, "reverted", &events)
-    })
-    .await
-}
-
-/// Carries out everything that the machine wants. The caller holds the locks.
-pub(crate) async fn drive(app: &Arc<App>, held: &mut Held) -> Vec<Event> {
-    while let Some(action) = held.guard.next_action() {
-        let carried_out = match action {
-            Action::Enforce(text) => {
-                let enforced = enforce(app, &text).await;
-                if enforced.is_ok() {
-                    held.in_force = text;
-                }
-                enforced
-            }
-            action => carry_out(&held.vault, action).await,
-        };
-        held.guard.handle_done(carried_out, now());
-    }
-    let mut events = Vec::new();
-    while let Some(event) = held.guard.next_event() {
-        tell(&event);
-        held.last = described(&event).or(held.last.take());
-        events.push(event);
-    }
-    app.guard.publish(held);
-    events
-}
-
-async fn enforce(app: &Arc<App>, text: &str) -> Result<(), String> {
-    let config = parse_node(text, app.config_path())
-        .map_err(|error| error.to_string())?
-        .config;
-    let effects = app
-        .put_in_force(config)
-        .await
-        .map_err(|failure| failure.message)?;
-    tracing::debug!(?effects, "a config was put in force");
-    Ok(())
-}
-
-async fn carry_out(vault: &Arc<Vault>, action: Action) -> Result<(), String> {
-    let vault = vault.clone();
-    let done = tokio::task::spawn_blocking(move || vault.carry_out(&action, now().wall_ms)).await;
-    done.unwrap_or_else(|error| Err(format!("a task ended early: {error}")))
-}
-
-/// Runs something to its end, whether or not the caller stays.
-async fn detached<F: Future<Output = Result<ConfigOutcome, Failure>> + Send + 'static>(
-    app: &Arc<App>,
-    work: impl FnOnce(Arc<App>) -> F,
-) -> Result<ConfigOutcome, Failure> {
-    let task = app.tasks.spawn(work(app.clone()));
-    task.await.unwrap_or_else(|error| {
-        Err(Failure::new(
-            ErrorCode::Failed,
-            format!("a change of the config ended early: {error}"),
-        ))
-    })
-}
-
-async fn lock(vault: &Arc<Vault>) -> Result<peerup_config::Lock, Failure> {
-    let vault = vault.clone();
-    app::blocking(move || vault.lock().map_err(|error| crate::edit_failure(&error))).await
-}
-
-/// Reads the file; none where it cannot be read.
-pub(crate) async fn file_text(vault: &Arc<Vault>) -> Option<String> {
-    let vault = vault.clone();
-    let read = tokio::task::spawn_blocking(move || vault.text().ok()).await;
-    read.ok().flatten()
-}
-
-/// Returns the text in force where the node runs with all of it.
-pub(crate) fn proven(app: &App, held: &Held) -> Option<String> {
-    is_proven(app, &held.in_force).then(|| held.in_force.clone())
-}
-
-/// Whether the node runs with all that a text says: keys that wait for the next start are not tried yet.
-fn is_proven(app: &App, text: &str) -> bool {
-    let Ok(loaded) = parse_node(text, app.config_path()) else {
-        return false;
-    };
-    loaded.config == *app.config() && needs_restart(app, &loaded.config).is_empty()
-}
-
-fn outcome(app: &App, status: &str) -> ConfigOutcome {
-    ConfigOutcome {
-        status: status.to_owned(),
-        config: state(app),
-    }
-}
-
-fn settled(app: &App, status: &str, events: &[Event]) -> Result<ConfigOutcome, Failure> {
-    let failed = events.iter().find_map(|event| match event {
-        Event::NotApplied(why) => Some(format!("the config was not applied, all is as before: {why}")),
-        Event::NotConfirmed(why) => Some(format!("the config could not be confirmed: {why}")),
-        Event::RevertStuck(why) => Some(format!(
-            "the config from before is in force, but the file cannot be written; it is tried again: {why}"
-        )),
-        _ => None,
-    });
-    match failed {
-        Some(message) => Err(Failure::new(ErrorCode::Failed, message)
-            .with_hint("check the folder's owner, its mode and the free space; see: peerup config status")),
-        None => Ok(outcome(app, status)),
-    }
-}
-
-fn read_trial(request: &ConfigApplyRequest) -> Result<Option<(Duration, Vec<ConfirmCheck>)>, Failure> {
-    let invalid = |message: String| Failure::new(ErrorCode::Invalid, message);
-    let checks = request
-        .confirm_if
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|error: peerup_config::ConfirmCheckError| invalid(error.to_string()))
-        })
-        .collect::<Result<Vec<ConfirmCheck>, Failure>>()?;
-    if checks.len() > MAX_CHECKS {
-        return Err(invalid(format!("at most {MAX_CHECKS} checks")));
-    }
-    let timeout = match request.confirm_timeout_ms {
-        Some(millis) => Duration::from_millis(millis),
-        None if checks.is_empty() => return Ok(None),
-        None => DEFAULT_CHECK_TIME,
-    };
-    if !(SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&timeout) {
-        return Err(invalid("the time to confirm is between 1s and 7days".to_owned()));
-    }
-    Ok(Some((timeout, checks)))
-}
-
-fn shown_by(by: Option<&str>) -> String {
-    let shown: String = by
-        .unwrap_or("somebody through the API")
-        .chars()
-        .filter(|one| !one.is_control())
-        .take(MAX_BY)
-        .collect();
-    shown
-}
-
-fn no_guard() -> Failure {
-    Failure::new(ErrorCode::NoDaemon, "a node of one command applies no config")
-        .with_hint("start the daemon with: peerup daemon")
-}
-
-/// Writes what happened into the log.
-fn tell(event: &Event) {
-    match event {
-        Event::Started => {}
-        Event::Applied => tracing::info!("another config is in force"),
-        Event::Confirmed(by) => tracing::info!(?by, "the config is confirmed"),
-        Event::Reverted(why) => tracing::error!(%why, "the config from before is in force again"),
-        Event::FellBack(why) => {
-            tracing::error!(%why, "the config file does not do; the last good config is in force");
-        }
-        Event::CannotStart(why) => tracing::error!(%why, "the node starts with no config"),
-        Event::NotApplied(why) => tracing::error!(%why, "a config was not applied"),
-        Event::NotConfirmed(why) => tracing::error!(%why, "the config could not be confirmed"),
-        Event::RevertStuck(why) => {
-            tracing::error!(%why, "the config from before is in force, but not in the file");
-        }
-        Event::RevertIncomplete(why) => {
-            tracing::error!(%why, "not all of the config from before could be put in force");
-        }
-        Event::NotArchived(why) => tracing::warn!(%why, "the config that runs was not kept as a good one"),
-    }
-}
-
-fn described(event: &Event) -> Option<ConfigEvent> {
-    let (outcome, reason) = match event {
-        Event::Applied => ("applied", None),
-        Event::Confirmed(by) => (
-            "confirmed",
-            (*by == peerup_config::Confirmer::Checks).then(|| "every check was met".to_owned()),
-        ),
-        Event::Reverted(why) => ("reverted", Some(why.to_string())),
-        Event::FellBack(why) => ("fallback", Some(why.clone())),
-        Event::NotApplied(why) => ("not_applied", Some(why.clone())),
-        Event::NotConfirmed(why) => ("not_confirmed", Some(why.clone())),
-        _ => return None,
-    };
-    Some(ConfigEvent {
-        outcome: outcome.to_owned(),
-        at: config_state::time(now().wall_ms),
-        reason,
-    })
+/// Returns the keys that are in force only after the next start.
+fn needs_restart(app: &App, config: &NodeConfig) -> Vec<String> {
+    let plan = plan(&app.started_with, config);
+    plan.effects.needs_restart.into_iter().collect()
 }

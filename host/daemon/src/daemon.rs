@@ -16,7 +16,7 @@ use crate::{
     access::{AccessControl, Look},
     app::{self, App, Parts},
     audit::{AUDIT_FILE, Audit},
-    config_guard, dispatch,
+    dispatch,
     endpoint::Endpoint,
     event_sources,
     events::Events,
@@ -29,7 +29,7 @@ use crate::{
     plugins::{self, PluginParts},
     services::ServiceTable,
     standing::StandingProxies,
-    status, watch,
+    status, trials, watch,
 };
 
 /// Where the daemon keeps the addresses of peers between two starts, beside the config.
@@ -118,11 +118,12 @@ impl Daemon {
             options: &options,
             folder: &folder,
         };
-        let ((app, inbound), held) = config_guard::choose(vault, &mut launching).await?;
+        let ((app, inbound), held) = peerup_ops::choose_config(vault, &mut launching).await?;
         app.guard.install(held).await;
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
-        app.tasks.spawn(config_guard::watch(app.clone()));
+        app.tasks.spawn(peerup_ops::watch_config(app.clone()));
+        app.tasks.spawn(trials::watch(app.clone()));
         app.set_keeper(Arc::new(StandingProxies::new(&app)));
         app.keep_proxies().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));
@@ -290,7 +291,7 @@ struct Launching<'a> {
     folder: &'a std::path::Path,
 }
 
-impl config_guard::Attempt for Launching<'_> {
+impl peerup_ops::Attempt for Launching<'_> {
     type Started = (Arc<App>, mpsc::Receiver<InboundStream>);
 
     async fn start(&mut self, text: &str) -> Result<Self::Started, Failure> {

@@ -2,45 +2,27 @@
 //!
 //! One place, so that a command tells the same whether a daemon answers it or it reads the file itself.
 
-use peerup_config::{AtRestError, ConfigError, EditError, Refused};
+use peerup_config::{AtRestError, ConfigError, EditError};
 use peerup_model::{ErrorCode, Failure};
 use peerup_trust::{IdentityError, KeyFileError};
+
+/// What a person types before a command.
+pub(crate) const PROGRAM: &str = "peerup";
 
 /// What to do while a config waits.
 const PENDING_HINT: &str =
     "keep it with: peerup config confirm; or take it back with: peerup config rollback";
 
-/// Says why an order to the config's guard was not taken.
-pub fn refused_failure(refused: &Refused) -> Failure {
-    let failure = |code, hint: &str| Failure::new(code, peerup_config::refusal(refused)).with_hint(hint);
-    match refused {
-        Refused::Pending(_) => failure(ErrorCode::Conflict, PENDING_HINT),
-        Refused::Busy => failure(
-            ErrorCode::Conflict,
-            "see how it stands with: peerup config status",
-        ),
-        Refused::NothingPending => failure(
-            ErrorCode::NotFound,
-            "see how it stands with: peerup config status",
-        ),
-    }
-}
-
 /// Says why a config that no daemon has in force was not changed.
 pub fn at_rest_failure(error: &AtRestError) -> Failure {
     match error {
         AtRestError::Edit(error) => edit_failure(error),
-        AtRestError::Refused(refused) => refused_failure(refused),
+        AtRestError::Refused(refused) => peerup_ops::refused_failure(refused, PROGRAM),
         AtRestError::Invalid(why) => Failure::new(ErrorCode::ConfigInvalid, why.clone()),
-        AtRestError::NoGeneration(why) => no_generation(why),
+        AtRestError::NoGeneration(why) => peerup_ops::no_generation_failure(why, PROGRAM),
         error => Failure::new(ErrorCode::Failed, error.to_string())
             .with_hint("check the folder's owner, its mode and the free space"),
     }
-}
-
-/// Says that there is no such last good config.
-pub(crate) fn no_generation(why: &str) -> Failure {
-    Failure::new(ErrorCode::NotFound, why).with_hint("see which there are with: peerup config status")
 }
 
 /// Says why a config does not hold.

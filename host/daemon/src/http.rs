@@ -87,6 +87,7 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
         .route("/v1/plugins/{name}/enable", post(routes::enable_plugin))
         .route("/v1/plugins/{name}/disable", post(routes::disable_plugin))
         .route("/v1/plugins/{name}/reload", post(routes::reload_plugin))
+        .route("/v1/plugins/{name}/confirm", post(routes::confirm_plugin))
         .route("/v1/plugins/{name}/logs", get(streams::plugin_logs))
         .route("/v1/plugins/{name}/calls", get(streams::plugin_calls))
         .route("/v1/plugins/{name}/commands/{command}", post(streams::command))

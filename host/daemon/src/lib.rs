@@ -8,7 +8,6 @@ mod access;
 mod app;
 mod audit;
 mod config_guard;
-mod config_state;
 mod daemon;
 mod describe;
 mod dispatch;
@@ -19,7 +18,6 @@ mod events;
 mod extra_keys;
 mod failure;
 mod forward;
-mod guard_cell;
 mod http;
 mod invites;
 mod log_ring;
@@ -41,22 +39,22 @@ mod sources;
 mod standing;
 mod status;
 mod supervisor;
+mod trial_cell;
+mod trials;
 mod watch;
 mod why;
 
-pub use config_state::last_good;
 pub use daemon::{Daemon, DaemonOptions, Mode};
 pub use describe::{describe_entry, describe_services, read_auth_request};
 pub use doctor::{Check, DoctorOptions, Report, State, doctor};
-pub use failure::{
-    at_rest_failure, config_failure, edit_failure, identity_failure, keys_failure, refused_failure,
-};
+pub use failure::{at_rest_failure, config_failure, edit_failure, identity_failure, keys_failure};
 pub use log_ring::DaemonLog;
 pub use metrics::METRICS;
 pub use names::{Source, name_of, resolve};
 pub use plugins::store_path;
 pub use sources::{bundled_manifests, is_bundled};
 pub use standing::describe_proxy;
+pub use trials::confirm_in;
 
 use libp2p_identity::PeerId;
 use peerup_config::NodeConfig;

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, path::Path};
 
 use peerup_bundle::Bundled;
-use peerup_config::{PluginEntry, PluginLimits};
+use peerup_config::{PluginEntry, PluginLimits, boot_id, now};
 use peerup_engine::{Limits, PluginSpec};
 use peerup_model::PluginName;
 use peerup_package::{FolderError, LockedPackage, Manifest, PluginFolder, SettingProblem};
@@ -66,6 +66,7 @@ pub(crate) fn sources(config_folder: &Path) -> Sources {
         Ok(lock) => (lock, None),
         Err(error) => (Default::default(), Some(error.to_string())),
     };
+    let (now, boot) = (now(), boot_id());
     for locked in lock.plugins() {
         // One that comes with the binary cannot be replaced by a file.
         if plugins.iter().all(|known| known.name != locked.name) {
@@ -73,7 +74,7 @@ pub(crate) fn sources(config_folder: &Path) -> Sources {
                 name: locked.name.clone(),
                 origin: Origin::Installed {
                     folder: folder.clone(),
-                    package: locked.current.clone(),
+                    package: locked.in_force(now, boot.as_deref()).clone(),
                 },
             });
         }

@@ -8,7 +8,7 @@ use peerup_net::{ConnSnapshot, NOT_ADMITTED, NodeSnapshot, PeerSnapshot, RelaySn
 use peerup_paths::{NatKind, PathNat, UdpVerdict};
 use peerup_trust::Role;
 
-use crate::{app::App, config_state};
+use crate::app::App;
 
 /// A peer that answered within this many seconds is connected; an open socket alone is not.
 const CONNECTED_WITHIN_SECONDS: u64 = 30;
@@ -34,7 +34,7 @@ pub(crate) async fn status(app: &App) -> Result<StatusInfo, Failure> {
         services_count: config.services.values().filter(|service| service.enabled).count(),
         nat: snapshot.nat.to_string(),
         nat_details: nat_info(&PathNat::from(&snapshot.nat)),
-        config: config_state::state(app),
+        config: peerup_ops::config_state(app),
         problems: problems(app, &relays),
         relays,
     })
@@ -67,7 +67,8 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
             ));
         }
     }
-    problems.extend(config_state::problem(app));
+    problems.extend(peerup_ops::config_problem(app));
+    problems.extend(app.trials.problems());
     problems.extend(
         app.access
             .problem()

@@ -67,6 +67,7 @@ async fn tell_status(app: Arc<App>) {
             biased;
             () = app.shutdown.cancelled() => return,
             changed = status.changed() => if changed.is_err() { return },
+            () = app.guard.stands_otherwise() => {}
         }
         tokio::select! {
             biased;
@@ -80,6 +81,9 @@ async fn tell_status(app: Arc<App>) {
 
 /// Returns how the node is, in a line.
 pub(crate) fn status_line(app: &App, status: NodeStatus) -> String {
+    if let Some(problem) = peerup_ops::config_problem(app) {
+        return problem;
+    }
     line(status, crate::app::infra(&app.config()).len())
 }
 

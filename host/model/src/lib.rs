@@ -2,12 +2,14 @@
 //!
 //! Pure data: no I/O, no clock, no runtime. A peer id is `libp2p_identity::PeerId` everywhere.
 
+mod deadline;
 mod error;
 mod grant;
 mod name;
 mod path;
 mod protocol;
 
+pub use deadline::{Deadline, Now, SteadyDeadline};
 pub use error::{ErrorCode, Failure};
 pub use grant::{
     AddressClass, AddressPattern, ByteSize, DirectoryAccess, DirectoryGrant, GrantError, Grants, NameGrant,

@@ -3,9 +3,11 @@
 //! [`notify`](notify_ready) tells the service manager how the process is; [`Watchdog`] decides, without a clock of its
 //! own, when it may say that all is well, and [`watch`] carries that out from a thread that shares nothing with what
 //! it observes; [`start_log`] writes the log where it belongs and keeps a flood from filling the disk; [`Sheet`] and
-//! [`serve_scrapes`] answer Prometheus. Knows no other crate of the workspace.
+//! [`serve_scrapes`] answer Prometheus; a config that nobody confirms goes back: [`Guarded`].
 
 mod activation;
+mod config_command;
+mod config_guard;
 mod flood;
 mod install;
 mod journal;
@@ -19,6 +21,14 @@ mod watch;
 mod watchdog;
 
 pub use activation::{ActivationError, inherited_listener};
+pub use config_command::{
+    config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest, who_asks,
+};
+pub use config_guard::{
+    Attempt, GuardCell, Guarded, HeldGuard, apply_config, choose_config, config_problem, config_state,
+    config_status, confirm_config, last_good, no_generation_failure, read_trial, refused_failure, rfc3339,
+    roll_back_config, watch_config,
+};
 pub use flood::lines_left_out;
 pub use install::{Finding, InstallError, Installer, Service};
 pub use log::{AlsoLog, FileLog, LogError, LogGuard, LogOptions, start_log};

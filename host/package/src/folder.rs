@@ -8,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use peerup_model::PluginName;
+use peerup_model::{Now, PluginName};
 
 use crate::{
     digest::Digest,
     disk::{Disk, TEMPORARY},
     file::{self, Lock},
-    lock::{LockError, LockFile, LockedPackage, MAX_LOCK_BYTES},
+    lock::{Expired, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES, Standing},
     package::{EXTENSION, MAX_PACKAGE_BYTES, Package, PackageError},
 };
 
@@ -182,6 +182,25 @@ impl PluginFolder {
         }
         self.collect_garbage(&lock);
         Ok(value)
+    }
+
+    /// Brings the version before back wherever an upgrade was not confirmed in time, each in one write of the lock file,
+    /// and returns which those were. Nothing is written where there are none.
+    ///
+    /// # Errors
+    /// `Lock` or `Io`; nothing has changed then.
+    pub fn expire(&self, now: Now, boot: Option<&str>) -> Result<Vec<Expired>, FolderError> {
+        let is_over = |plugin: &LockedPlugin| plugin.standing(now, boot) == Standing::Over;
+        if !self.read()?.plugins().any(is_over) {
+            return Ok(Vec::new());
+        }
+        self.edit(|lock, store| {
+            let whole = |name: &PluginName, package: &LockedPackage| {
+                let loaded = store.load(name, package);
+                loaded.map(drop).map_err(|error| error.to_string())
+            };
+            Ok(lock.expire(now, boot, whole))
+        })
     }
 
     /// Puts a package into the store. Called inside of [`PluginFolder::edit`], so that nobody takes it for

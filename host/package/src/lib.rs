@@ -29,11 +29,15 @@ pub use capability::{CapabilityName, UnknownCapability};
 pub use digest::{Digest, DigestError};
 pub use folder::{FolderError, PluginFolder, ReadError, read_package};
 pub use lint::{Built, Finding, LARGE_COMPONENT_BYTES, Severity, lint};
-pub use lock::{LOCK_VERSION, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES, PinError};
+pub use lock::{
+    ConfirmError, Expired, LOCK_VERSION, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES,
+    PinError, Standing, Trial,
+};
 pub use manifest::{Capability, CommandSpec, FlagSpec, FlagType, MAX_MANIFEST_BYTES, Manifest};
 pub use package::{EXTENSION, MAX_COMPONENT_BYTES, MAX_PACKAGE_BYTES, Package, PackageError};
 pub use problem::{ManifestError, Problem};
 pub use rights::{GrantLine, Rights, RightsDifference, UngrantableRights, WidenedRight, asks_more, missing};
 pub use settings::{Setting, SettingProblem, SettingType, SettingsSchema};
 pub use surface::Surface;
+
 pub use usage::{CapabilityUse, UseStatus, capability_uses};

@@ -2,11 +2,14 @@
 //!
 //! Pure: text in, text out. `folder` reads and writes the file.
 
+mod trial;
+
 use std::collections::BTreeMap;
 
 use peerup_model::PluginName;
 use serde::{Deserialize, Serialize};
 
+pub use self::trial::{ConfirmError, Expired, Standing, Trial};
 use crate::{author::AuthorId, digest::Digest, package::Package};
 
 /// The longest lock file that is read.
@@ -58,6 +61,16 @@ pub enum PinError {
         /// Who signed before.
         pinned: AuthorId,
     },
+    /// An upgrade waits to be confirmed.
+    #[error(
+        "{name} {version} waits to be confirmed; keep it with: peerup plugin confirm {name}, or go back with: peerup plugin rollback {name}"
+    )]
+    Waits {
+        /// The plugin.
+        name: PluginName,
+        /// What it was upgraded to.
+        version: String,
+    },
 }
 
 /// One package of a plugin.
@@ -103,6 +116,9 @@ pub struct LockedPlugin {
     /// The one before, for `plugin rollback`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<LockedPackage>,
+    /// The current one waits to be confirmed, and else goes back to the previous.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
 }
 
 /// All that is installed.
@@ -214,12 +230,27 @@ impl LockFile {
         }
     }
 
+    /// Checks that no upgrade of a plugin waits to be confirmed.
+    ///
+    /// # Errors
+    /// One does.
+    pub fn check_settled(&self, name: &PluginName) -> Result<(), PinError> {
+        match self.get(name).filter(|plugin| plugin.trial.is_some()) {
+            Some(plugin) => Err(PinError::Waits {
+                name: name.clone(),
+                version: plugin.current.version.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a package the one that runs; the one before stays as the previous, and a first author is pinned.
     ///
     /// # Errors
-    /// As [`LockFile::check_author`]; nothing is changed then.
+    /// As [`LockFile::check_author`] and [`LockFile::check_settled`]; nothing is changed then.
     pub fn set(&mut self, package: &Package, locked: LockedPackage) -> Result<(), PinError> {
         self.check_author(package)?;
+        self.check_settled(&package.manifest().name)?;
         let name = package.manifest().name.clone();
         match self.plugins.get_mut(&name) {
             None => {
@@ -228,6 +259,7 @@ impl LockFile {
                     author: package.author(),
                     current: locked,
                     previous: None,
+                    trial: None,
                 };
                 self.plugins.insert(name, plugin);
             }
@@ -243,11 +275,12 @@ impl LockFile {
         Ok(())
     }
 
-    /// Swaps the package that runs with the one before, and returns the one that runs now.
+    /// Swaps the package that runs with the one before, and returns the one that runs now. Nothing waits then.
     pub fn roll_back(&mut self, name: &PluginName) -> Option<&LockedPackage> {
         let plugin = self.plugins.get_mut(name)?;
         let previous = plugin.previous.as_mut()?;
         std::mem::swap(previous, &mut plugin.current);
+        plugin.trial = None;
         Some(&plugin.current)
     }
 

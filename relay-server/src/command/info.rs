@@ -6,9 +6,10 @@ use peerup_model::Failure;
 use peerup_trust::load_identity;
 use serde::Serialize;
 
-use super::{Found, identity_failure, print, print_json, tell};
+use super::{Found, print, print_json, tell};
 use crate::address;
 use crate::arguments::OutputArguments;
+use crate::failure::identity_failure;
 use crate::qr::qr_picture;
 
 /// What `info --json` prints.

@@ -8,8 +8,9 @@ use peerup_config::{RelayTemplate, create_config, parse_relay, render_relay_conf
 use peerup_model::{ErrorCode, Failure};
 use peerup_trust::create_identity;
 
-use super::{config_failure, identity_failure, print, tell};
+use super::{print, tell};
 use crate::arguments::InitArguments;
+use crate::failure::{config_failure, identity_failure};
 
 /// The config that `init` writes.
 const CONFIG_NAME: &str = "relay-server.yaml";

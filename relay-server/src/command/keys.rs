@@ -5,8 +5,9 @@ use peerup_model::{ErrorCode, Failure};
 use peerup_trust::{Entry, KeyFile, MemberRole, parse_peer_id};
 use serde::Serialize;
 
-use super::{Found, keys_failure, print, print_json, tell};
+use super::{Found, print, print_json, tell};
 use crate::arguments::{AuthorizeArguments, DeauthorizeArguments, OutputArguments};
+use crate::failure::keys_failure;
 use crate::peer_name::named;
 
 /// One entry in `list-peers --json`.

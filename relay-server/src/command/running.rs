@@ -107,12 +107,17 @@ pub(super) fn disconnect(config: &Path, arguments: &DisconnectArguments) -> Resu
 }
 
 fn asked(config: &Path, request: &AdminRequest) -> Result<serde_json::Value, Failure> {
+    block_on(ask(config, request))
+}
+
+/// Runs what a command waits for, on this thread.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot start the runtime: {error}")))?;
-    let data = runtime.block_on(ask(config, request));
+    let done = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::ZERO);
-    data
+    done
 }
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
 //! `serve` and `config validate`.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use libp2p::multiaddr::Protocol;
-use multiaddr::Multiaddr;
+use peerup_config::{RelayConfig, Vault, parse_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::Observer;
+use peerup_ops::{Attempt, Guarded, Observer, choose_config, config_problem, watch_config};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Found, tell};
+use super::{Found, config, tell};
 use crate::admin::{self, AdminRequest, AdminSocket};
 use crate::control::RelayControl;
-use crate::server::{Relay, StartError, check};
+use crate::failure::{config_failure, start_failure};
+use crate::health;
+use crate::keeper::ConfigKeeper;
+use crate::server::{Relay, check};
 use crate::snapshot::RelaySnapshot;
-use crate::{archive, health};
 
 /// How often the status that systemd shows is looked at.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
@@ -25,11 +26,11 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_millis(500);
 
 /// Runs the relay until a signal ends it.
-pub(super) fn serve(found: &Found) -> Result<(), Failure> {
+pub(super) fn serve(config: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(run(found))
+    runtime.block_on(run(config))
 }
 
 /// Checks what `serve` reads before it listens.
@@ -42,46 +43,56 @@ pub(super) fn validate(found: &Found) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(found: &Found) -> Result<(), Failure> {
+async fn run(path: &Path) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let mut socket = match AdminSocket::claim(&found.path).await {
+    let mut socket = match AdminSocket::claim(path).await {
         Ok(socket) => Some(socket),
         Err(failure) if failure.code == ErrorCode::Conflict => return Err(failure),
         Err(failure) => {
             tracing::warn!(
-                "{}; `status`, `reload` and `disconnect` do not work",
+                "{}; `status`, `reload`, `disconnect` and `config` do not reach this relay",
                 failure.message
             );
             None
         }
     };
-    let start = Relay::start(found.config.clone());
-    let relay = start.await.map_err(|error| start_failure(&error, &found.path))?;
-    keep_config(found);
+    adopt(path).await;
+    let vault = Arc::new(Vault::new(path));
+    let ((relay, config), held) = choose_config(vault, &mut Starting { path }).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let control = relay.control();
-    if let Some(address) = found.config.health {
-        tasks.spawn(serve_health(address, control.clone(), stop.clone()));
+    let health = config.health;
+    let keeper = ConfigKeeper::new(
+        control.clone(),
+        (path.to_owned(), config),
+        tasks.clone(),
+        stop.clone(),
+    );
+    keeper.guard().install(held).await;
+    let keeper = Arc::new(keeper);
+    tasks.spawn(watch_config(keeper.clone()));
+    if let Some(address) = health {
+        tasks.spawn(serve_health(address, keeper.clone(), stop.clone()));
     }
     if let Some(listener) = socket.as_mut().and_then(AdminSocket::listener) {
-        let served = admin::serve(listener, control.clone(), found.path.clone(), stop.clone());
-        tasks.spawn(served);
+        tasks.spawn(admin::serve(listener, keeper.clone(), stop.clone()));
     }
     let identity = socket.as_ref().map(AdminSocket::identity);
-    let observers = observers(&control, identity, &found.path);
+    let observers = observers(&control, identity, path);
     control.set_watch(peerup_ops::watch(observers, &tasks, &stop));
     tell(&format!("ready {}", relay.peer_id()));
     for address in relay.addresses() {
         tell(&address.to_string());
     }
-    peerup_ops::notify_ready(&status_line(&control).await);
-    tasks.spawn(tell_status(control.clone(), stop.clone()));
+    let status = status_line(&keeper).await;
+    peerup_ops::notify_ready(&status);
+    tasks.spawn(tell_status(keeper.clone(), status, stop.clone()));
     let ended = loop {
         tokio::select! {
             biased;
             asked = signals.next() => match asked {
                 Asked::End => break false,
-                Asked::Reload => reload(&control, &found.path).await,
+                Asked::Reload => reload(&keeper).await,
                 #[cfg(debug_assertions)]
                 Asked::Stall => stall(&control).await,
             },
@@ -105,22 +116,44 @@ async fn run(found: &Found) -> Result<(), Failure> {
     }
 }
 
-/// Keeps the config that this start was successful with, for `config rollback`.
-fn keep_config(found: &Found) {
-    if found.text.is_empty() {
-        return;
+/// A relay that is tried with one config after another.
+struct Starting<'a> {
+    path: &'a Path,
+}
+
+impl Attempt for Starting<'_> {
+    type Started = (Relay, RelayConfig);
+
+    async fn start(&mut self, text: &str) -> Result<Self::Started, Failure> {
+        let loaded = parse_relay(text, self.path).map_err(|error| config_failure(&error))?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{}: {warning}", self.path.display());
+        }
+        let relay = Relay::start(loaded.config.clone()).await;
+        let relay = relay.map_err(|error| start_failure(&error, self.path))?;
+        Ok((relay, loaded.config))
     }
-    if let Err(error) = archive::keep(&found.path, &found.text) {
-        tracing::warn!(%error, "the config could not be kept for `config rollback`");
+}
+
+/// Takes over what an earlier release kept for `config rollback`.
+async fn adopt(path: &Path) {
+    let path = path.to_owned();
+    let adopting = tokio::task::spawn_blocking(move || {
+        if let Ok(_lock) = Vault::new(&path).lock() {
+            config::adopt(&path);
+        }
+    });
+    if let Err(error) = adopting.await {
+        tracing::warn!(%error, "a task ended early");
     }
 }
 
 /// A port that is taken must not keep the relay from running.
-async fn serve_health(address: std::net::SocketAddr, control: RelayControl, stop: CancellationToken) {
+async fn serve_health(address: std::net::SocketAddr, keeper: Arc<ConfigKeeper>, stop: CancellationToken) {
     match tokio::net::TcpListener::bind(address).await {
         Ok(listener) => {
             tracing::info!(%address, "answers /healthz and /metrics");
-            peerup_ops::serve_scrapes(listener, health::router(control), stop).await;
+            peerup_ops::serve_scrapes(listener, health::router(keeper), stop).await;
         }
         Err(error) => tracing::error!(%address, %error, "health.listen_address cannot be listened on"),
     }
@@ -167,10 +200,10 @@ fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, conf
     observers
 }
 
-async fn reload(control: &RelayControl, config: &Path) {
+async fn reload(keeper: &ConfigKeeper) {
     peerup_ops::notify_reloading();
-    let status = match admin::reload(control, config).await {
-        Ok(_) => status_line(control).await,
+    let status = match keeper.reload().await {
+        Ok(_) => status_line(keeper).await,
         Err(failure) => {
             tracing::error!("{}; what was in force before stays in force", failure.message);
             format!("the config was not read again: {}", failure.message)
@@ -179,15 +212,15 @@ async fn reload(control: &RelayControl, config: &Path) {
     peerup_ops::notify_ready(&status);
 }
 
-async fn tell_status(control: RelayControl, stop: CancellationToken) {
-    let mut told = String::new();
+async fn tell_status(keeper: Arc<ConfigKeeper>, mut told: String, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
+            () = keeper.guard().stands_otherwise() => {}
             () = tokio::time::sleep(STATUS_INTERVAL) => {}
         }
-        let status = status_line(&control).await;
+        let status = status_line(&keeper).await;
         if status != told {
             peerup_ops::notify_status(&status);
             told = status;
@@ -195,12 +228,12 @@ async fn tell_status(control: RelayControl, stop: CancellationToken) {
     }
 }
 
-async fn status_line(control: &RelayControl) -> String {
-    control
-        .snapshot()
-        .await
-        .map(|relay| line(&relay))
-        .unwrap_or_default()
+async fn status_line(keeper: &ConfigKeeper) -> String {
+    if let Some(problem) = config_problem(keeper) {
+        return problem;
+    }
+    let snapshot = keeper.control().snapshot().await;
+    snapshot.map(|relay| line(&relay)).unwrap_or_default()
 }
 
 fn line(relay: &RelaySnapshot) -> String {
@@ -273,34 +306,4 @@ impl Signals {
             _ = self.hangup.recv() => Asked::Reload,
         }
     }
-}
-
-/// Says what a start failed on, and the next step.
-fn start_failure(error: &StartError, config: &Path) -> Failure {
-    let failure = |code| Failure::new(code, error.to_string());
-    match error {
-        StartError::Key(error) => super::identity_failure(error),
-        StartError::AsnTable(_) => failure(ErrorCode::ConfigInvalid).with_hint(
-            "mend the table, or take resources.asn_table out: then there is no limit for each AS number",
-        ),
-        StartError::AuthorizedKeys(error) => super::keys_failure(error),
-        StartError::Listen { address, source } => {
-            let config = config.display();
-            match port(address).filter(|_| source.kind() == io::ErrorKind::AddrInUse) {
-                Some(port) => failure(ErrorCode::Conflict).with_hint(format!(
-                    "see who holds it with `ss -ltnup 'sport = :{port}'`, or change network.listen_addresses in {config}"
-                )),
-                None => failure(ErrorCode::Failed)
-                    .with_hint(format!("change network.listen_addresses in {config}")),
-            }
-        }
-        _ => failure(ErrorCode::Failed),
-    }
-}
-
-fn port(address: &Multiaddr) -> Option<u16> {
-    address.iter().find_map(|part| match part {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
-        _ => None,
-    })
 }

@@ -87,7 +87,7 @@ async fn one_as_number_gets_no_more_than_its_share_and_a_reload_changes_that() {
     assert!(reloaded.live.contains(&"resources.max_reservations_per_asn"));
     assert_eq!(reloaded.waits_for_restart, ["resources.max_circuits"]);
     assert!(clients[2].reserve(&setting.relay).await);
-    let text = control.scrape().await.unwrap();
+    let text = control.scrape(&peerup_api::ConfigState::default()).await.unwrap();
     let refused = r#"relay_refusals_total{what="reservation",reason="max_reservations_per_asn"} 1"#;
     assert!(text.contains(refused), "{text}");
     assert!(text.contains("relay_reservations 3"), "{text}");

@@ -41,54 +41,9 @@ pub(super) async fn run(context: &Context, file: Option<PathBuf>) -> Result<(), 
 }
 
 fn print(context: &Context, plan: &Value) -> Result<(), Failure> {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let changes = plan["changes"].as_array().cloned().unwrap_or_default();
-    if changes.is_empty() {
+    let lines = peerup_ops::plan_lines(plan);
+    if lines.is_empty() {
         context.note("nothing changes");
-        return Ok(());
     }
-    for change in &changes {
-        output::line(format!(
-            "{}: {} -> {}",
-            text(&change["path"]),
-            text(&change["from"]),
-            text(&change["to"])
-        ))?;
-        output::line(format!("    {}", text(&change["effect"])))?;
-    }
-    let drops = drops(&plan["drops"]);
-    if drops.is_empty() {
-        return output::line("no stream ends");
-    }
-    drops
-        .iter()
-        .try_for_each(|line| output::line(format!("ends: {line}")))
-}
-
-fn drops(drops: &Value) -> Vec<String> {
-    let names = |key: &str| {
-        let list = drops[key].as_array().cloned().unwrap_or_default();
-        list.into_iter()
-            .filter_map(|name| name.as_str().map(str::to_owned))
-    };
-    let mut lines: Vec<String> = Vec::new();
-    for (service, lost) in drops["services"].as_object().into_iter().flatten() {
-        let who = match (lost["peers"].as_array(), lost.as_str()) {
-            (Some(peers), _) => {
-                let peers: Vec<&str> = peers.iter().filter_map(Value::as_str).collect();
-                peers.join(", ")
-            }
-            (None, Some("not_in_keys")) => "peers that are not in its list of keys".to_owned(),
-            (None, _) => "peers that are not in its list".to_owned(),
-        };
-        lines.push(format!("streams to the service {service} of {who}"));
-    }
-    lines
-        .extend(names("plugins").map(|name| format!("what runs of the plugin {name}, after its drain time")));
-    lines.extend(names("relays").map(|id| format!("connections over the relay {id}")));
-    lines.extend(names("paths").map(|line| format!("streams on a path that {line} forbids")));
-    if drops["strangers"].as_bool() == Some(true) {
-        lines.push("connections of everybody who is not in authorized_keys".to_owned());
-    }
-    lines
+    lines.into_iter().try_for_each(output::line)
 }

@@ -173,6 +173,9 @@ impl Work<'_> {
             name: name.to_string(),
             source: Some(self.source()),
             consent: self.consent(),
+            confirm_timeout: None,
+            confirm_if: Vec::new(),
+            no_wait: false,
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) async fn run(context: &Context, name: &str, keep_data: bool) -> Resul
     if lock.get(&name).is_none() && !only_data {
         return Err(not_installed(&name));
     }
+    lock.check_settled(&name).map_err(Refusal::from)?;
     check_unused(&config, &name)?;
     if config.plugins.contains_key(&name) {
         match ConfigFile::new(&path).edit(|editor| editor.remove_plugin(&name)) {
@@ -30,6 +31,7 @@ pub(super) async fn run(context: &Context, name: &str, keep_data: bool) -> Resul
         }
     }
     folder.edit(|lock, _| {
+        lock.check_settled(&name)?;
         lock.remove(&name);
         Ok::<_, Refusal>(())
     })?;

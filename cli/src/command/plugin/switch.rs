@@ -90,6 +90,10 @@ pub(super) async fn inspect(context: &Context, name: &PluginName) -> Result<(), 
         ("enabled", plugin.enabled.to_string()),
         ("state", format!("{} since {}", plugin.state, plugin.since)),
         ("reason", output::or_dash(plugin.reason)),
+        (
+            "upgrade",
+            output::or_dash(plugin.trial.as_ref().map(super::trial::in_words)),
+        ),
         ("last error", output::or_dash(plugin.last_error)),
         ("restarts", plugin.restarts.to_string()),
         (

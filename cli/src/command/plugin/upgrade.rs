@@ -3,23 +3,27 @@
 
 use std::path::Path;
 
+use peerup_api::PluginTrialInfo;
 use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PluginName};
+use peerup_ops::{read_trial, who_asks};
 use peerup_package::{LockedPackage, LockedPlugin, Manifest, Package, Rights, RightsDifference, asks_more};
 
 use super::{
     Refusal,
     consent::{self, Answer},
-    failed, fetch, folder_of, not_installed, now, read_name, tell_daemon, usage,
+    failed, fetch, folder_of, not_installed, now, read_name, tell_daemon, trial, usage,
 };
 use crate::{arguments::PluginUpgrade, context::Context, output};
 
 pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<(), Failure> {
     let name = read_name(&arguments.name)?;
+    let wanted = read_trial(arguments.confirm_timeout, &arguments.confirm_if, who_asks())?;
     let (config_path, config) = context.load()?;
     let folder = folder_of(&config_path);
     let lock = folder.read().map_err(Refusal::from)?;
     let there = lock.get(&name).ok_or_else(|| not_installed(&name))?;
+    lock.check_settled(&name).map_err(Refusal::from)?;
     let source = arguments
         .source
         .clone()
@@ -45,16 +49,32 @@ pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<
             .map_err(|error| peerup_daemon::edit_failure(&error))?;
     }
     let source = fetched.source.clone();
-    folder.edit(|lock, store| {
-        if lock.get(&name).is_none() {
+    let trial = folder.edit(|lock, store| {
+        let Some(before) = lock.get(&name).map(|plugin| plugin.current.digest) else {
             return Err(not_installed(&name).into());
-        }
+        };
         store.put(package)?;
         lock.set(package, LockedPackage::of(package, source, now()))?;
-        Ok::<_, Refusal>(())
+        if let Some(wanted) = wanted.filter(|_| before != package.digest()) {
+            lock.begin_trial(&name, trial::begin(&wanted));
+        }
+        Ok::<_, Refusal>(lock.get(&name).and_then(trial::describe))
     })?;
     tell_daemon(context, &config_path, &name, Some(&package.manifest().version)).await;
-    change.report(context, there, package, &rights)
+    change.report(context, there, package, (&rights, trial.as_ref()))?;
+    match trial {
+        Some(trial) if !trial.checks.is_empty() && !arguments.no_wait => {
+            trial::follow(context, &config_path, &name, package.digest()).await
+        }
+        Some(trial) if !context.json => {
+            context.note(&format!(
+                "{} comes back at {} unless somebody runs: peerup plugin confirm {name}",
+                trial.previous, trial.deadline
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses an older version that nobody named: whoever holds the place where the newest one lies could bring back one
@@ -198,7 +218,7 @@ impl<'a> Change<'a> {
         context: &Context,
         there: &LockedPlugin,
         package: &Package,
-        rights: &Rights,
+        (rights, trial): (&Rights, Option<&PluginTrialInfo>),
     ) -> Result<(), Failure> {
         let same = there.current.digest == package.digest();
         let status = if same { "unchanged" } else { "upgraded" };
@@ -214,6 +234,7 @@ impl<'a> Change<'a> {
                 "previous": { "version": there.current.version, "digest": there.current.digest },
                 "difference": self.difference,
                 "granted": rights,
+                "trial": trial,
             }));
         }
         output::line(format!(

@@ -6,7 +6,9 @@ use super::{
     Action, ConfigGuard, Event, GuardState, RevertReason,
     work::{Revert, RevertStep, Work},
 };
-use crate::pending::{Now, Pending};
+use peerup_model::Now;
+
+use crate::pending::Pending;
 
 /// What the disk has when a node starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 use super::{
     Action, ConfigGuard, Confirmer, Event, GuardState, LONGEST_PAUSE_MS, RevertReason, start::Start,
 };
-use crate::pending::{Now, Pending};
+use peerup_model::Now;
+
+use crate::pending::Pending;
 
 /// What the last action belongs to.
 #[derive(Debug, Clone)]

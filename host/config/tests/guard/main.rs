@@ -15,9 +15,10 @@ use std::{path::PathBuf, time::Duration};
 
 use model_disk::{Fault, Loss, ModelDisk};
 use peerup_config::{
-    Application, ConfigGuard, ConfirmCheck, Event, GuardState, Now, Pending, Refused, RevertReason, Vault,
+    Application, ConfigGuard, ConfirmCheck, Event, GuardState, Pending, Refused, RevertReason, Vault,
     carry_out_all,
 };
+use peerup_model::Now;
 
 const CONFIG: &str = "/etc/peerup/config.yaml";
 const OLD: &str = "old";

@@ -18,7 +18,7 @@ const REFUSAL_TIME: Duration = Duration::from_millis(500);
 const PING: &str = "ping";
 
 /// Tries one check.
-pub(super) async fn run(app: &App, check: &ConfirmCheck) -> Result<(), String> {
+pub(crate) async fn run(app: &App, check: &ConfirmCheck) -> Result<(), String> {
     let tried = async {
         match check {
             ConfirmCheck::Ping(peer) => ping(app, peer).await,

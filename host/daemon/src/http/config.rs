@@ -8,13 +8,13 @@ use peerup_api::{ConfigApplyRequest, ConfigPlanRequest, ConfigRollbackRequest};
 use super::answer::{Format, JsonBody, Refusal};
 use crate::{
     app::{self, App},
-    config_guard, config_state,
+    config_guard,
 };
 
 type Answer = Result<Response, Refusal>;
 
 pub(super) async fn status(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(config_state::status(&app).await?))
+    Ok(format.answer(peerup_ops::config_status(&app).await?))
 }
 
 /// What a reload of the file would do.
@@ -40,11 +40,11 @@ pub(super) async fn apply(
     format: Format,
     JsonBody(request): JsonBody<ConfigApplyRequest>,
 ) -> Answer {
-    Ok(format.answer(config_guard::apply(&app, request).await?))
+    Ok(format.answer(peerup_ops::apply_config(&app, request).await?))
 }
 
 pub(super) async fn confirm(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(config_guard::confirm(&app).await?))
+    Ok(format.answer(peerup_ops::confirm_config(&app).await?))
 }
 
 pub(super) async fn roll_back(
@@ -52,5 +52,5 @@ pub(super) async fn roll_back(
     format: Format,
     JsonBody(request): JsonBody<ConfigRollbackRequest>,
 ) -> Answer {
-    Ok(format.answer(config_guard::roll_back(&app, request.generation).await?))
+    Ok(format.answer(peerup_ops::roll_back_config(&app, request.generation).await?))
 }

@@ -23,7 +23,7 @@ use crate::{
     endpoint::Cookie,
     forward,
     names::ChosenBy,
-    pairing, status, supervisor, why,
+    pairing, status, supervisor, trials, why,
 };
 
 /// The longest address of a relay: a name of the DNS, a path of a WebSocket and a peer id fit in.
@@ -324,7 +324,11 @@ pub(super) async fn join(
 }
 
 pub(super) async fn plugins(State(app): State<Arc<App>>, format: Format) -> Answer {
-    Ok(format.answer(app.plugins.list()))
+    let mut plugins = app.plugins.list();
+    for plugin in &mut plugins {
+        plugin.trial = app.trials.describe(&plugin.name);
+    }
+    Ok(format.answer(plugins))
 }
 
 pub(super) async fn plugin(State(app): State<Arc<App>>, format: Format, Path(name): Path<String>) -> Answer {
@@ -333,7 +337,9 @@ pub(super) async fn plugin(State(app): State<Arc<App>>, format: Format, Path(nam
     let view = views
         .get(&name)
         .ok_or_else(|| supervisor::no_such_plugin(name.as_str()))?;
-    Ok(format.answer(view.describe()))
+    let mut plugin = view.describe();
+    plugin.trial = app.trials.describe(&plugin.name);
+    Ok(format.answer(plugin))
 }
 
 /// Writes the switch, and waits until the plugin runs or says why it does not.
@@ -392,8 +398,22 @@ pub(super) async fn reload_plugin(
 ) -> Answer {
     app.edit_config(|_| Ok(())).await?;
     let name = known_plugin(&app, &name)?;
-    app.plugins.reload(&name).await?;
+    let reloaded = app.plugins.reload(&name).await;
+    // What is installed may be another, which may wait to be confirmed.
+    trials::look(&app).await;
+    app.trials.wake();
+    reloaded?;
     Ok(format.answer(done("reloaded")))
+}
+
+/// Takes an upgrade for good.
+pub(super) async fn confirm_plugin(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+) -> Answer {
+    trials::confirm(&app, plugin_name(&name)?).await?;
+    Ok(format.answer(done("confirmed")))
 }
 
 /// What `disable` and `disable-all` take.

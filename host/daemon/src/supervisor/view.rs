@@ -85,6 +85,7 @@ impl PluginView {
             enabled: self.entry.enabled,
             contract: manifest.map(|one| one.contract.clone()).unwrap_or_default(),
             digest: self.package.as_ref().map(|package| package.digest.clone()),
+            trial: None,
             since: since.to_string(),
             restarts: self.restarts,
             last_error: stats.last_error.clone().or_else(|| self.last_error.clone()),

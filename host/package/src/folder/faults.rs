@@ -3,8 +3,12 @@
 //! Each edit is made over and over, and ends after one more call that changes the file system each time, the last one
 //! half done. Then another process opens the folder.
 
+use std::time::Duration;
+
+use peerup_model::Deadline;
+
 use super::*;
-use crate::{disk::Fault, lock::LockedPlugin};
+use crate::{disk::Fault, lock::Trial};
 
 const NAMES: [&str; 2] = ["chess", "go"];
 
@@ -19,12 +23,32 @@ fn package(name: &str, version: &str) -> Package {
 enum Edit {
     /// `install` and `upgrade`.
     Put(&'static str, &'static str),
+    /// `upgrade` with a time to confirm.
+    Try(&'static str, &'static str),
+    Confirm(&'static str),
+    /// The time to confirm is over.
+    Expire,
     RollBack(&'static str),
     Remove(&'static str),
 }
 
+/// A moment, in seconds since the machine started in 1970.
+fn at(seconds: u64) -> Now {
+    Now {
+        wall_ms: seconds * 1000,
+        steady_ms: seconds * 1000,
+    }
+}
+
+/// When what is tried begins, and when its minute is over.
+const BEGIN: u64 = 10;
+const OVER: u64 = 70;
+
 impl Edit {
     fn make(self, folder: &PluginFolder) -> Result<(), FolderError> {
+        if let Self::Expire = self {
+            return folder.expire(at(OVER), Some("a")).map(drop);
+        }
         folder.edit(|lock, store| match self {
             Self::Put(name, version) => {
                 let package = package(name, version);
@@ -33,6 +57,20 @@ impl Edit {
                 lock.set(&package, locked).unwrap();
                 Ok(())
             }
+            Self::Try(name, version) => {
+                let package = package(name, version);
+                store.put(&package)?;
+                let locked = LockedPackage::of(&package, "file:/p.peerup", "2026-01-01T00:00:00Z");
+                lock.set(&package, locked).unwrap();
+                let deadline = Deadline::new(Duration::from_secs(60), at(BEGIN), Some("a"));
+                lock.begin_trial(&name.parse().unwrap(), Trial::new("a test", Vec::new(), deadline));
+                Ok(())
+            }
+            Self::Confirm(name) => {
+                lock.confirm(&name.parse().unwrap()).unwrap();
+                Ok(())
+            }
+            Self::Expire => Ok(()),
             Self::RollBack(name) => {
                 let name = name.parse().unwrap();
                 let previous = lock.get(&name).unwrap().previous.clone().unwrap();
@@ -48,24 +86,27 @@ impl Edit {
     }
 }
 
-/// What runs, and what a rollback would bring: both whole.
-fn state(folder: &PluginFolder) -> Vec<(String, Option<String>)> {
+/// What runs before and after the time to confirm, and what a rollback would bring: all of it whole.
+fn state(folder: &PluginFolder) -> Vec<(String, String, Option<String>)> {
     let lock = folder.read().unwrap();
     let found = NAMES.iter().filter_map(|name| lock.get(&name.parse().unwrap()));
     found
         .map(
-            |LockedPlugin {
+            |plugin @ LockedPlugin {
                  name,
                  current,
                  previous,
                  ..
              }| {
                 folder.load(name, current).unwrap();
+                // A marker has always its way back.
+                assert!(plugin.trial.is_none() || previous.is_some());
+                let late = plugin.in_force(at(OVER), Some("a"));
                 if let Some(previous) = previous {
                     folder.load(name, previous).unwrap();
                 }
                 let version = |package: &LockedPackage| format!("{name} {}", package.version);
-                (version(current), previous.as_ref().map(version))
+                (version(current), version(late), previous.as_ref().map(version))
             },
         )
         .collect()
@@ -130,9 +171,10 @@ fn kill_everywhere(before: &[Edit], last: Edit) -> usize {
 
 #[test]
 fn every_edit_that_is_killed_anywhere_leaves_the_last_good_state_and_nothing_behind() {
-    use Edit::{Put, Remove, RollBack};
+    use Edit::{Confirm, Expire, Put, Remove, RollBack, Try};
     let one = [Put("chess", "0.1.0")];
     let two = [Put("go", "0.1.0"), Put("chess", "0.1.0"), Put("chess", "0.2.0")];
+    let tried = [two[0], two[1], two[2], Try("chess", "0.3.0")];
     for (before, last, least) in [
         (&[][..], Put("chess", "0.1.0"), 12),
         (&one, Put("go", "0.1.0"), 8),
@@ -142,6 +184,11 @@ fn every_edit_that_is_killed_anywhere_leaves_the_last_good_state_and_nothing_beh
         (&two, RollBack("chess"), 5),
         (&two, Remove("chess"), 7),
         (&one, Remove("chess"), 6),
+        (&one, Try("chess", "0.2.0"), 8),
+        (&two, Try("chess", "0.3.0"), 9),
+        (&tried, Confirm("chess"), 5),
+        (&tried, RollBack("chess"), 5),
+        (&tried, Expire, 5),
     ] {
         let calls = kill_everywhere(before, last);
         assert!(

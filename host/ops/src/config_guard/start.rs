@@ -1,30 +1,35 @@
-//! The start under the guard: the file, else the config from before, else the last good ones, until the node runs.
+//! The start under the guard: the file, else the config from before, else the last good ones, until one runs.
 
 use std::sync::Arc;
 
 use peerup_config::{Action, ConfigGuard, Vault, boot_id, now};
 use peerup_model::{ErrorCode, Failure};
 
-use super::{described, tell};
-use crate::{app, guard_cell::Held};
+use super::{HeldGuard, blocking, described, tell};
 
-/// Something that starts the node with a text.
-pub(crate) trait Attempt {
+/// Something that starts with the text of a config.
+pub trait Attempt {
     /// What a start comes to.
     type Started;
 
     /// Tries to start; leaves nothing behind where that fails.
-    async fn start(&mut self, text: &str) -> Result<Self::Started, Failure>;
+    ///
+    /// # Errors
+    /// What is wrong with the config, or with the machine.
+    fn start(&mut self, text: &str) -> impl Future<Output = Result<Self::Started, Failure>> + Send;
 }
 
-/// Starts the node with the first config that does, and does to the files what follows from it. The caller keeps other
-/// daemons of the same folder away.
-pub(crate) async fn choose<A: Attempt>(
+/// Starts with the first config that does, and does to the files what follows from it. The caller keeps other processes
+/// of the same folder away.
+///
+/// # Errors
+/// None does: what the first one failed on.
+pub async fn choose_config<A: Attempt>(
     vault: Arc<Vault>,
     attempt: &mut A,
-) -> Result<(A::Started, Held), Failure> {
+) -> Result<(A::Started, HeldGuard), Failure> {
     let reading = vault.clone();
-    let found = app::blocking(move || {
+    let found = blocking(move || {
         // A command that is writing has a moment to end; a folder that cannot be locked cannot be written either.
         let _lock = reading.lock().ok();
         if let Err(why) = reading.pending() {
@@ -61,7 +66,7 @@ pub(crate) async fn choose<A: Attempt>(
     }
     match started {
         Some((running, in_force)) => {
-            let held = Held {
+            let held = HeldGuard {
                 guard,
                 vault,
                 last,

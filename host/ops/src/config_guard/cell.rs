@@ -1,4 +1,4 @@
-//! Where the node keeps the guard of its config: the machine behind a lock, and how it stands for whoever asks.
+//! Where a process keeps the guard of its config: the machine behind a lock, and how it stands for whoever asks.
 
 use std::sync::Arc;
 
@@ -7,30 +7,32 @@ use peerup_api::ConfigEvent;
 use peerup_config::{ConfigGuard, GuardState, Vault};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-/// The guard of a running node. One of a command in its own process has none.
+/// The guard of what runs. A node of one command has none.
 #[derive(Debug, Default)]
-pub(crate) struct GuardCell {
-    held: Mutex<Option<Held>>,
+pub struct GuardCell {
+    held: Mutex<Option<HeldGuard>>,
     seen: ArcSwap<Seen>,
     /// Told when there may be another time to wake at.
-    pub(crate) changed: Notify,
+    pub(super) changed: Notify,
+    /// Told when the config stands otherwise.
+    stands: Notify,
 }
 
 /// The machine with its files. Whoever has it may drive it.
 #[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) guard: ConfigGuard,
-    pub(crate) vault: Arc<Vault>,
-    pub(crate) last: Option<ConfigEvent>,
+pub struct HeldGuard {
+    pub(super) guard: ConfigGuard,
+    pub(super) vault: Arc<Vault>,
+    pub(super) last: Option<ConfigEvent>,
     /// The text that is in force.
-    pub(crate) in_force: String,
+    pub(super) in_force: String,
 }
 
 /// What was last known, without waiting for what is under way.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    pub(crate) state: GuardState,
-    pub(crate) last: Option<ConfigEvent>,
+pub(super) struct Seen {
+    pub(super) state: GuardState,
+    pub(super) last: Option<ConfigEvent>,
 }
 
 impl Default for Seen {
@@ -44,32 +46,39 @@ impl Default for Seen {
 
 impl GuardCell {
     /// Takes the machine over, once, when the node has started with it.
-    pub(crate) async fn install(&self, held: Held) {
+    pub async fn install(&self, held: HeldGuard) {
         self.publish(&held);
         *self.held.lock().await = Some(held);
     }
 
     /// Waits for the machine. None in a node of one command.
-    pub(crate) async fn lock(&self) -> MutexGuard<'_, Option<Held>> {
+    pub(super) async fn lock(&self) -> MutexGuard<'_, Option<HeldGuard>> {
         self.held.lock().await
     }
 
     /// Returns how the config stands.
-    pub(crate) fn seen(&self) -> Arc<Seen> {
+    pub(super) fn seen(&self) -> Arc<Seen> {
         self.seen.load_full()
     }
 
     /// Tells what became of the machine.
-    pub(crate) fn publish(&self, held: &Held) {
+    pub(super) fn publish(&self, held: &HeldGuard) {
         self.seen.store(Arc::new(Seen {
             state: held.guard.state().clone(),
             last: held.last.clone(),
         }));
         self.changed.notify_one();
+        self.stands.notify_one();
+    }
+
+    /// Returns when the config stands otherwise than before, also where that was while nobody waited. For one who waits.
+    /// Cancel safe.
+    pub async fn stands_otherwise(&self) {
+        self.stands.notified().await;
     }
 
     /// Takes that the file was read again and is in force.
-    pub(crate) async fn reloaded(&self, text: String) {
+    pub async fn reloaded(&self, text: String) {
         if let Some(held) = self.held.lock().await.as_mut() {
             held.guard.handle_reloaded();
             held.in_force = text;

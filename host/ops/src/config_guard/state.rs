@@ -1,24 +1,24 @@
-//! How the config stands, as the API tells it.
+//! How a config stands, as commands and the API tell it.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use peerup_api::{ConfigCheck, ConfigState, ConfigStatus, LastGood, PendingConfig};
-use peerup_config::{GuardState, NodeConfig, Vault, Waiting, now, plan};
+use peerup_config::{GuardState, Vault, Waiting, now};
 use peerup_model::Failure;
 
-use crate::app::{self, App};
+use super::{Guarded, blocking};
 
 /// Writes a wall clock's milliseconds in RFC 3339.
-pub(crate) fn time(wall_ms: u64) -> String {
+pub fn rfc3339(wall_ms: u64) -> String {
     let millis = i64::try_from(wall_ms).unwrap_or(i64::MAX);
     let at = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
     at.to_string()
 }
 
 /// Returns how the config stands. Waits for nothing.
-pub(crate) fn state(app: &App) -> ConfigState {
-    let seen = app.guard.seen();
+pub fn config_state<G: Guarded>(app: &G) -> ConfigState {
+    let seen = app.guard().seen();
     let (word, reason, pending) = match &seen.state {
         GuardState::Off | GuardState::Settled => ("settled", None, None),
         GuardState::Fallback { why, .. } => ("fallback", Some(why.clone()), None),
@@ -26,12 +26,12 @@ pub(crate) fn state(app: &App) -> ConfigState {
         GuardState::Reverting { why, problem } => ("reverting", Some(format!("{why}; {problem}")), None),
     };
     ConfigState {
-        file: app.config_path().display().to_string(),
+        file: app.config_file().display().to_string(),
         state: word.to_owned(),
         reason,
         pending,
         last: seen.last.clone(),
-        needs_restart: needs_restart(app, &app.config()),
+        needs_restart: app.needs_restart(),
     }
 }
 
@@ -41,9 +41,9 @@ fn pending(waiting: &Waiting) -> PendingConfig {
     let checks = waiting.pending.checks.iter().zip(&waiting.unmet);
     PendingConfig {
         // From the clock that decides: one that was set meanwhile moves it.
-        deadline: time(now.wall_ms.saturating_add(left_ms)),
+        deadline: rfc3339(now.wall_ms.saturating_add(left_ms)),
         seconds_left: left_ms.div_ceil(1000),
-        applied: time(waiting.pending.applied_ms),
+        applied: rfc3339(waiting.pending.applied_ms),
         by: waiting.pending.by.clone(),
         checks: checks
             .map(|(check, unmet)| ConfigCheck {
@@ -56,27 +56,31 @@ fn pending(waiting: &Waiting) -> PendingConfig {
 }
 
 /// Returns how the config stands with the last good ones.
-pub(crate) async fn status(app: &Arc<App>) -> Result<ConfigStatus, Failure> {
-    let vault = app.guard.lock().await.as_ref().map(|held| held.vault.clone());
-    let last_good = app::blocking(move || {
+///
+/// # Errors
+/// A task ended early.
+pub async fn config_status<G: Guarded>(app: &Arc<G>) -> Result<ConfigStatus, Failure> {
+    let vault = app.guard().lock().await.as_ref().map(|held| held.vault.clone());
+    let last_good = blocking(move || {
         let Some(vault) = vault else { return Ok(Vec::new()) };
         Ok(last_good(&vault))
     })
     .await?;
     Ok(ConfigStatus {
-        config: state(app),
+        config: config_state(&**app),
         last_good,
     })
 }
 
 /// Returns what stands in the way, in a sentence, if anything does.
-pub(crate) fn problem(app: &App) -> Option<String> {
-    let state = state(app);
+pub fn config_problem<G: Guarded>(app: &G) -> Option<String> {
+    let state = config_state(app);
     let reason = state.reason.unwrap_or_default();
     match (state.state.as_str(), state.pending) {
         ("pending", Some(pending)) => Some(format!(
-            "the config waits to be confirmed and goes back at {}; keep it with: peerup config confirm",
-            pending.deadline
+            "the config waits to be confirmed and goes back at {}; keep it with: {} config confirm",
+            pending.deadline,
+            G::PROGRAM
         )),
         ("fallback", _) => Some(format!(
             "the last good config is in force, not {}: {reason}",
@@ -97,15 +101,9 @@ pub fn last_good(vault: &Vault) -> Vec<LastGood> {
     generations
         .map(|(index, generation)| LastGood {
             number: index + 1,
-            kept: time(generation.kept_ms),
+            kept: rfc3339(generation.kept_ms),
             file: generation.path.display().to_string(),
             is_current: file.as_ref() == Some(&generation.text),
         })
         .collect()
-}
-
-/// Returns the keys that are in force only after the next start.
-pub(crate) fn needs_restart(app: &App, config: &NodeConfig) -> Vec<String> {
-    let plan = plan(&app.started_with, config);
-    plan.effects.needs_restart.into_iter().collect()
 }

@@ -1,0 +1,180 @@
+//! The relay under the guard of its config: what the driver in `peerup-ops` needs to apply, revert and keep it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use peerup_config::{ConfirmCheck, EditError, RelayConfig, load_relay, parse_relay, plan_relay};
+use peerup_model::{ErrorCode, Failure};
+use peerup_ops::{GuardCell, Guarded};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::control::RelayControl;
+use crate::failure::{PROGRAM, config_failure, edit_failure, start_failure};
+use crate::reload::Reloaded;
+use crate::server::check;
+
+/// The config of a running relay: what is in force, and who decides what becomes of another one.
+#[derive(Debug)]
+pub(crate) struct ConfigKeeper {
+    control: RelayControl,
+    path: PathBuf,
+    started_with: RelayConfig,
+    in_force: ArcSwap<RelayConfig>,
+    guard: GuardCell,
+    edits: Mutex<()>,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+}
+
+impl ConfigKeeper {
+    /// The keeper of a relay that was started with this config, which is that of the file at `path` or was in the place of it.
+    pub(crate) fn new(
+        control: RelayControl,
+        (path, config): (PathBuf, RelayConfig),
+        tasks: TaskTracker,
+        ending: CancellationToken,
+    ) -> Self {
+        Self {
+            control,
+            path,
+            in_force: ArcSwap::from_pointee(config.clone()),
+            started_with: config,
+            guard: GuardCell::default(),
+            edits: Mutex::default(),
+            tasks,
+            ending,
+        }
+    }
+
+    /// Returns the way to ask the relay.
+    pub(crate) fn control(&self) -> &RelayControl {
+        &self.control
+    }
+
+    /// Returns the config in force.
+    pub(crate) fn in_force(&self) -> Arc<RelayConfig> {
+        self.in_force.load_full()
+    }
+
+    /// Reads the config again and puts what can be live in force.
+    ///
+    /// # Errors
+    /// Another config waits to be confirmed, or this one does not hold; nothing has changed then.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, Failure> {
+        let reloaded = self.try_reload().await;
+        self.control.count_reload(reloaded.is_ok());
+        reloaded
+    }
+
+    async fn try_reload(&self) -> Result<Reloaded, Failure> {
+        let _edits = self.edits.lock().await;
+        if peerup_ops::config_state(self).pending.is_some() {
+            return Err(Failure::new(
+                ErrorCode::Conflict,
+                "a config waits to be confirmed, so the file is not read again",
+            )
+            .with_hint(format!(
+                "keep it with: {PROGRAM} config confirm; or take it back with: {PROGRAM} config rollback"
+            )));
+        }
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            (text, load_relay(&path))
+        });
+        let (text, loaded) = read.await.map_err(failed)?;
+        let unchanged = "what was in force before stays in force; mend the file and reload again";
+        let loaded = loaded.map_err(|error| {
+            Failure::new(ErrorCode::ConfigInvalid, error.to_string())
+                .with_hint("the config before stays in force; mend the file and reload again")
+        })?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{}: {warning}", self.path.display());
+        }
+        let reloaded = self.take_over(loaded.config).await.map_err(|error| {
+            Failure::new(ErrorCode::ConfigInvalid, error.to_string()).with_hint(unchanged)
+        })?;
+        self.guard.reloaded(text).await;
+        Ok(reloaded)
+    }
+
+    async fn take_over(&self, config: RelayConfig) -> Result<Reloaded, crate::control::ReloadError> {
+        let reloaded = self.control.reload(config.clone()).await?;
+        self.in_force.store(Arc::new(config));
+        Ok(reloaded)
+    }
+}
+
+impl Guarded for ConfigKeeper {
+    const PROGRAM: &'static str = PROGRAM;
+
+    fn guard(&self) -> &GuardCell {
+        &self.guard
+    }
+
+    fn edits(&self) -> &Mutex<()> {
+        &self.edits
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
+    fn config_file(&self) -> &Path {
+        &self.path
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), Failure> {
+        check_text(text, &self.path).map(drop)
+    }
+
+    async fn enforce(self: &Arc<Self>, text: &str) -> Result<(), String> {
+        let loaded = parse_relay(text, &self.path).map_err(|error| error.to_string())?;
+        let taken = self.take_over(loaded.config).await;
+        taken.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn runs_all_of(&self, text: &str) -> bool {
+        let Ok(loaded) = parse_relay(text, &self.path) else {
+            return false;
+        };
+        loaded.config == *self.in_force() && self.needs_restart().is_empty()
+    }
+
+    fn needs_restart(&self) -> Vec<String> {
+        let plan = plan_relay(&self.started_with, &self.in_force());
+        plan.effects.needs_restart.into_iter().collect()
+    }
+
+    /// There are none: what peers a relay has does not follow from its config within a minute.
+    async fn try_check(self: &Arc<Self>, check: &ConfirmCheck) -> Result<(), String> {
+        Err(format!("a relay does not know the check {check}"))
+    }
+
+    fn lock_failure(error: &EditError) -> Failure {
+        edit_failure(error)
+    }
+}
+
+/// Checks a text as far as that goes without listening: it is a config, and key, list and table can be read.
+///
+/// # Errors
+/// What is wrong, and the next step.
+pub(crate) fn check_text(text: &str, path: &Path) -> Result<RelayConfig, Failure> {
+    let config = parse_relay(text, path)
+        .map_err(|error| config_failure(&error))?
+        .config;
+    check(&config).map_err(|error| start_failure(&error, path))?;
+    Ok(config)
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(ErrorCode::Failed, error.to_string())
+}
