@@ -13,6 +13,7 @@ mod api;
 mod arguments;
 mod authoring;
 mod authors;
+mod bandwidth;
 mod bundle;
 mod completion;
 mod config;

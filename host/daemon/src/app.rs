@@ -35,6 +35,7 @@ use crate::{
     resolvers::{Chain, Resolvers},
     services::ServiceTable,
     supervisor::Supervisor,
+    throttles::Throttles,
 };
 
 /// Everything that lives as long as the node.
@@ -59,6 +60,7 @@ pub(crate) struct App {
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
     pub(crate) meters: Meters,
+    pub(crate) throttles: Throttles,
     /// What the node was started with: some keys are in force only after the next start.
     pub(crate) started_with: Arc<NodeConfig>,
     /// Decides what becomes of a config that is applied.
@@ -119,6 +121,7 @@ impl App {
             invites: Invites::default(),
             started: Instant::now(),
             meters: Meters::default(),
+            throttles: Throttles::default(),
             started_with: parts.config.clone(),
             guard: GuardCell::default(),
             shutdown: parts.shutdown,
@@ -323,6 +326,7 @@ impl App {
         self.engine
             .splices()
             .set_patience(tunnels.idle_timeout, tunnels.write_timeout);
+        self.throttles.apply(&config);
         self.tell_path_wishes().await;
         self.keep_proxies().await;
         let services = self.services.set(&config)?;

@@ -41,6 +41,7 @@ mod sources;
 mod standing;
 mod status;
 mod supervisor;
+mod throttles;
 mod watch;
 mod why;
 

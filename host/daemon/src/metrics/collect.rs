@@ -53,6 +53,12 @@ pub(crate) async fn scrape(app: &App) -> Result<String, Failure> {
     }
     add_peers(&mut sheet, app, &snapshot);
     add_streams(&mut sheet, &app.meters);
+    for limit in app.throttles.view() {
+        let labels = [limit.kind, limit.of.as_str()];
+        sheet.whole(&table::LIMIT, &labels, limit.rate);
+        sheet.whole(&table::LIMIT_WAITS, &labels, limit.stats.waits);
+        sheet.real(&table::LIMIT_WAITED, &labels, limit.stats.waited.as_secs_f64());
+    }
     add_node(&mut sheet, app);
     for view in app.plugins.views().values() {
         add_plugin(&mut sheet, view);

@@ -36,6 +36,9 @@ metrics! {
     STREAM_BYTES: Counter "peerup_stream" ["bytes"] ("service", "peer", "path", "direction") "Bytes of streams with peers, as plugins see them. `service` is `-` where the protocol is a plugin's own.";
     STREAMS: Counter "peerup_streams" ("service", "peer", "path", "opened_by") "Streams with peers.";
     STREAMS_OPEN: Gauge "peerup_streams_open" ("service", "peer", "path") "Streams with peers that are open.";
+    LIMIT: Gauge "peerup_bandwidth_limit" ["bytes_per_second"] ("kind", "of") "The limit that all streams of a peer or a service share. `kind` is `peer` or `service`, `of` its id or name; absent where there is none.";
+    LIMIT_WAITS: Counter "peerup_bandwidth_waits" ("kind", "of") "Times that a stream had to wait for its turn because of that limit.";
+    LIMIT_WAITED: Counter "peerup_bandwidth_wait" ["seconds"] ("kind", "of") "How long those turns were away, all together.";
     REFUSALS: Counter "peerup_stream_refusals" ("reason") "Streams of peers that were refused.";
     OPENINGS: Counter "peerup_stream_openings" ("outcome") "What opening a stream to a peer came to.";
 
