@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod alerts;
 mod api;
 mod arguments;
 mod authoring;

@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::AccessControl,
+    alerts::Alerts,
     audit::Audit,
     events::Events,
     extra_keys::ExtraKeys,
@@ -61,6 +62,7 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     pub(crate) meters: Meters,
     pub(crate) throttles: Throttles,
+    pub(crate) alerts: Alerts,
     /// What the node was started with: some keys are in force only after the next start.
     pub(crate) started_with: Arc<NodeConfig>,
     /// Decides what becomes of a config that is applied.
@@ -122,6 +124,7 @@ impl App {
             started: Instant::now(),
             meters: Meters::default(),
             throttles: Throttles::default(),
+            alerts: Alerts::default(),
             started_with: parts.config.clone(),
             guard: GuardCell::default(),
             shutdown: parts.shutdown,

@@ -65,6 +65,8 @@ metrics! {
     PLUGIN_STORE: Gauge "peerup_plugin_store" ["bytes"] ("plugin") "What its store holds; absent before the store was opened.";
     PLUGIN_LOG: Counter "peerup_plugin_log_lines_left_out" ("plugin") "Lines of its log that were left out, because there were too many.";
 
+    ALERT: Gauge "peerup_alert_state" ("rule", "state") "1 for the state that a rule of the alerts is in, 0 for the others.";
+    ALERT_MESSAGES: Counter "peerup_alert_messages" ("target", "outcome") "What came of messages to a target: `delivered`, `failed` (given up), `dropped` (no room); and `retried` for each attempt that was not the last.";
     RELOADS: Counter "peerup_config_reloads" ("outcome") "Times that the config was read again.";
     RELOADED: Gauge "peerup_config_last_success_timestamp" ["seconds"] () "When the config was last read and put in force, in seconds since 1970.";
     RELOAD_OK: Gauge "peerup_config_last_reload_successful" () "Whether the last reading of the config worked.";
