@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::mpsc,
     thread,
 };
@@ -26,24 +26,15 @@ impl Hook {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/services/secret", listener.local_addr().unwrap());
         let (sender, heard) = mpsc::channel();
+        // A thread for each connection: whoever else comes to this port holds no message up.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let mut reader = BufReader::new(stream);
-                let (mut line, mut length) = (String::new(), 0);
-                while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
-                    let lower = line.to_ascii_lowercase();
-                    if let Some(value) = lower.strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
+                let sender = sender.clone();
+                thread::spawn(move || {
+                    if let Some(message) = take(stream) {
+                        let _ = sender.send(message);
                     }
-                    line.clear();
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
-                reader.get_mut().write_all(answer).unwrap();
-                if sender.send(serde_json::from_slice(&body).unwrap()).is_err() {
-                    return;
-                }
+                });
             }
         });
         Self { address, heard }
@@ -53,6 +44,23 @@ impl Hook {
     fn next(&self) -> Value {
         self.heard.recv_timeout(SOON).unwrap()
     }
+}
+
+/// Reads one message and answers.
+fn take(stream: TcpStream) -> Option<Value> {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), None);
+    while reader.read_line(&mut line).ok()? > 2 {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length?];
+    reader.read_exact(&mut body).ok()?;
+    let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    reader.get_mut().write_all(answer).ok()?;
+    serde_json::from_slice(&body).ok()
 }
 
 /// The only rule, as `alerts list` tells it.

@@ -1,8 +1,8 @@
-//! Tells the operator when something needs a person: looks at the node every two seconds, lets each rule of the config
-//! judge, and hands messages to the targets.
+//! Tells the operator when something needs a person: lets each rule of the config judge a sample of the node, and hands
+//! messages to the targets. Driven by `alert_watch`.
 //!
-//! The judging is pure, in `sight` and `machine`; `deliver` brings messages to `webhook` and `command`. One task drives it
-//! all, in the daemon only. It waits for no target.
+//! The judging is pure, in `sight` and `machine`; `deliver` brings messages to `webhook` and `command`. Nothing here waits
+//! for a target.
 
 mod command;
 mod deliver;
@@ -12,33 +12,28 @@ mod webhook;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use peerup_api::{AlertInfo, AlertMessage, AlertNode, AlertTestResult, EventKind};
-use peerup_config::{AlertCondition, AlertRule, AlertTarget, GuardState, NodeConfig};
-use peerup_lifecycle::Stage as PluginStage;
+use peerup_config::{AlertCondition, AlertRule, AlertTarget, AlertsConfig};
 use peerup_model::{AlertName, ErrorCode, Failure};
 use serde_json::json;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::sight::{Carried, Sample};
 use self::{
     deliver::{Courier, Outcome, Route, Tally},
     machine::{Look, Stage, Timing, Told},
-    sight::{Carried, Finding, Sample, Sight},
+    sight::{Finding, Sight},
 };
-use crate::{
-    app::{self, App},
-    events, status,
-};
+use crate::events::{self, Events};
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long a condition has to be clear before an alert is over, where it did not have to hold for less.
 const CLEAR_TIME: Duration = Duration::from_secs(60);
-/// How long a config that was taken back is news.
-const REVERT_TIME: SignedDuration = SignedDuration::from_mins(10);
 /// The form of [`AlertMessage`].
 const VERSION: u32 = 1;
 
@@ -66,6 +61,27 @@ struct Watched {
     told: Option<Timestamp>,
 }
 
+/// What the alerts need of the node that they speak for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Desk<'a> {
+    pub(crate) node: &'a AlertNode,
+    /// The config file, which names the commands.
+    pub(crate) config: &'a Path,
+    pub(crate) events: &'a Events,
+    pub(crate) tasks: &'a TaskTracker,
+    pub(crate) shutdown: &'a CancellationToken,
+}
+
+impl Desk<'_> {
+    fn route(&self, name: &AlertName, target: &AlertTarget) -> Route {
+        Route {
+            name: name.clone(),
+            target: target.clone(),
+            config: self.config.to_owned(),
+        }
+    }
+}
+
 /// What a metric says of a target.
 #[derive(Debug)]
 pub(crate) struct TargetCounts {
@@ -73,31 +89,10 @@ pub(crate) struct TargetCounts {
     pub(crate) outcomes: [(&'static str, u64); 4],
 }
 
-/// Looks until the node ends.
-pub(crate) async fn watch(app: Arc<App>) {
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = app.shutdown.cancelled() => return,
-            _ = look.tick() => {}
-        }
-        let config = app.config();
-        app.alerts.follow(&app, &config);
-        if config.alerts.rules.is_empty() {
-            continue;
-        }
-        let sample = sample(&app, &config).await;
-        app.alerts.judge(&app, &sample);
-    }
-}
-
 impl Alerts {
     /// Takes the rules and targets of the config over. What is not changed goes on as it was.
-    fn follow(&self, app: &App, config: &NodeConfig) {
+    pub(crate) fn follow(&self, desk: Desk<'_>, wanted: &AlertsConfig) {
         let mut state = self.lock();
-        let wanted = &config.alerts;
         let over: Vec<AlertName> = state
             .rules
             .iter()
@@ -119,8 +114,8 @@ impl Alerts {
                         .unwrap_or_else(|| nothing(&gone.rule.condition))
                 };
                 let since = gone.stage.since();
-                let message = message(app, (&name, &gone.rule), (Told::Resolved, since), &finding);
-                state.send(app, &gone.rule.notify, message);
+                let message = message(desk.node, (&name, &gone.rule), (Told::Resolved, since), &finding);
+                state.send(desk, &gone.rule.notify, message);
             }
         }
         for (name, rule) in &wanted.rules {
@@ -129,10 +124,11 @@ impl Alerts {
                 None => drop(state.rules.insert(name.clone(), Watched::new(rule.clone()))),
             }
         }
-        state.follow_targets(app, &wanted.targets);
+        state.follow_targets(desk, &wanted.targets);
     }
 
-    fn judge(&self, app: &App, sample: &Sample) {
+    /// Lets each rule judge, and sends what is to be told.
+    pub(crate) fn judge(&self, desk: Desk<'_>, sample: &Sample) {
         let mut state = self.lock();
         let mut messages = Vec::new();
         for (name, watched) in &mut state.rules {
@@ -142,13 +138,13 @@ impl Alerts {
             if let Some(told) = told {
                 watched.told = Some(Timestamp::now());
                 let since = since.or(watched.stage.since());
-                let message = message(app, (name, &watched.rule), (told, since), &finding);
+                let message = message(desk.node, (name, &watched.rule), (told, since), &finding);
                 messages.push((watched.rule.notify.clone(), message));
             }
             watched.finding = Some(finding);
         }
         for (notify, message) in messages {
-            state.send(app, &notify, message);
+            state.send(desk, &notify, message);
         }
     }
 
@@ -190,7 +186,7 @@ impl Alerts {
 }
 
 impl State {
-    fn follow_targets(&mut self, app: &App, wanted: &BTreeMap<AlertName, AlertTarget>) {
+    fn follow_targets(&mut self, desk: Desk<'_>, wanted: &BTreeMap<AlertName, AlertTarget>) {
         // One that goes brings what it has; its queue ends with it.
         self.couriers
             .retain(|name, courier| wanted.get(name) == Some(&courier.target));
@@ -200,19 +196,19 @@ impl State {
                 continue;
             }
             let tally = self.tallies.entry(name.clone()).or_default().clone();
-            let courier = Courier::start(route(app, name, target), tally, &app.tasks, &app.shutdown);
+            let courier = Courier::start(desk.route(name, target), tally, desk.tasks, desk.shutdown);
             self.couriers.insert(name.clone(), courier);
         }
     }
 
     /// Logs a message, tells those who follow events, and hands it to the targets.
-    fn send(&self, app: &App, notify: &BTreeSet<AlertName>, message: AlertMessage) {
+    fn send(&self, desk: Desk<'_>, notify: &BTreeSet<AlertName>, message: AlertMessage) {
         let (rule, text) = (message.rule.as_str(), message.message.as_str());
         match message.state.as_str() {
             "firing" => tracing::warn!(rule, next_step = message.next_step, "alert: {text}"),
             _ => tracing::info!(rule, "alert over: {text}"),
         }
-        app.events.tell(peerup_api::Event {
+        desk.events.tell(peerup_api::Event {
             detail: json!({
                 "rule": rule, "when": message.when, "state": message.state, "repeated": message.repeated,
                 "since": message.since, "subject": message.subject, "message": text,
@@ -276,14 +272,12 @@ impl Watched {
 ///
 /// # Errors
 /// There is no such rule, or it has no target.
-pub(crate) async fn test(app: &App, name: &str) -> Result<Vec<AlertTestResult>, Failure> {
-    let config = app.config();
-    let Some((name, rule)) = config
-        .alerts
-        .rules
-        .iter()
-        .find(|(known, _)| known.as_str() == name)
-    else {
+pub(crate) async fn test(
+    desk: Desk<'_>,
+    alerts: &AlertsConfig,
+    name: &str,
+) -> Result<Vec<AlertTestResult>, Failure> {
+    let Some((name, rule)) = alerts.rules.iter().find(|(known, _)| known.as_str() == name) else {
         let message = format!("no rule is called {name:?}");
         return Err(Failure::new(ErrorCode::NotFound, message).with_hint(
             "see those there are with: peerup alerts list; they stand under alerts.rules in the config",
@@ -299,14 +293,14 @@ pub(crate) async fn test(app: &App, name: &str) -> Result<Vec<AlertTestResult>, 
         next_step: "nothing: somebody ran peerup alerts test".to_owned(),
         ..nothing(&rule.condition)
     };
-    let mut message = message(app, (name, rule), (Told::Firing, None), &finding);
+    let mut message = message(desk.node, (name, rule), (Told::Firing, None), &finding);
     "test".clone_into(&mut message.state);
     let targets = rule
         .notify
         .iter()
-        .filter_map(|name| config.alerts.targets.get_key_value(name));
+        .filter_map(|name| alerts.targets.get_key_value(name));
     let attempts = targets.map(|(name, target)| {
-        let (route, message) = (route(app, name, target), &message);
+        let (route, message) = (desk.route(name, target), &message);
         async move { result(&route, route.attempt(message).await) }
     });
     Ok(futures::future::join_all(attempts).await)
@@ -325,14 +319,6 @@ fn result(route: &Route, outcome: Outcome) -> AlertTestResult {
     }
 }
 
-fn route(app: &App, name: &AlertName, target: &AlertTarget) -> Route {
-    Route {
-        name: name.clone(),
-        target: target.clone(),
-        config: app.config_path().to_owned(),
-    }
-}
-
 /// What there is to say of a condition that nobody has looked at.
 fn nothing(condition: &AlertCondition) -> Finding {
     Finding {
@@ -344,7 +330,7 @@ fn nothing(condition: &AlertCondition) -> Finding {
 }
 
 fn message(
-    app: &App,
+    node: &AlertNode,
     (name, rule): (&AlertName, &AlertRule),
     (told, since): (Told, Option<Instant>),
     finding: &Finding,
@@ -362,10 +348,7 @@ fn message(
         repeated: told == Told::Again,
         since: since.map_or(at, wall).to_string(),
         at: at.to_string(),
-        node: AlertNode {
-            name: app.config().name.as_ref().map(ToString::to_string),
-            peer_id: app.peer_id().to_base58(),
-        },
+        node: node.clone(),
         subject: finding.subject.clone(),
         message: finding.message.clone(),
         next_step: finding.next_step.clone(),
@@ -376,86 +359,4 @@ fn message(
 fn wall(at: Instant) -> Timestamp {
     let ago = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
     Timestamp::now().checked_sub(ago).unwrap_or_default()
-}
-
-/// Takes what the rules ask for. What does not answer is left unknown.
-async fn sample(app: &App, config: &NodeConfig) -> Sample {
-    let snapshot = status::snapshot(app).await.ok();
-    let connected = snapshot.as_ref().map(|snapshot| {
-        let here = snapshot.peers.iter();
-        here.filter(|peer| peer.connections.iter().any(status::is_answering))
-            .map(|peer| peer.peer)
-            .collect()
-    });
-    let relays = snapshot.as_ref().map(|snapshot| {
-        let held = snapshot.relays.iter().filter(|relay| relay.reserved).count();
-        (snapshot.relays.len(), held)
-    });
-    Sample {
-        at: Instant::now(),
-        names: config.names.clone(),
-        connected,
-        relays,
-        down: down(app),
-        bytes: bytes(app),
-        reverted: reverted(app),
-        denied: app.node.gate().denied(),
-        disk_free: disk_free(app, config).await,
-    }
-}
-
-fn down(app: &App) -> BTreeMap<peerup_model::PluginName, String> {
-    let views = app.plugins.views();
-    let failed = views.values().filter(|view| view.stage == PluginStage::Failed);
-    failed
-        .map(|view| {
-            let reason = view.describe().reason;
-            (
-                view.name.clone(),
-                reason.unwrap_or_else(|| "it failed".to_owned()),
-            )
-        })
-        .collect()
-}
-
-fn bytes(app: &App) -> Vec<Carried> {
-    let accounts = app.meters.traffic.view().into_iter();
-    accounts
-        .map(|account| Carried {
-            bytes: account.bytes_in + account.bytes_out,
-            service: account.service,
-            peer: account.peer,
-        })
-        .collect()
-}
-
-fn reverted(app: &App) -> Option<String> {
-    let seen = app.guard.seen();
-    match &seen.state {
-        GuardState::Fallback { why, .. } => return Some(why.clone()),
-        GuardState::Reverting { why, .. } => return Some(why.to_string()),
-        _ => {}
-    }
-    let last = seen.last.as_ref().filter(|last| last.outcome == "reverted")?;
-    let ago = Timestamp::now().duration_since(last.at.parse().ok()?);
-    let why = last
-        .reason
-        .clone()
-        .unwrap_or_else(|| "nobody confirmed it".to_owned());
-    (ago < REVERT_TIME).then_some(why)
-}
-
-/// Asked only where a rule wants to know.
-async fn disk_free(app: &App, config: &NodeConfig) -> Option<u64> {
-    let mut rules = config.alerts.rules.values();
-    if !rules.any(|rule| matches!(rule.condition, AlertCondition::DiskLow(_))) {
-        return None;
-    }
-    let folder = app.config_path().parent()?.to_owned();
-    let asked = app::blocking(move || {
-        Ok(rustix::fs::statvfs(&folder)
-            .map(|found| found.f_bavail.saturating_mul(found.f_frsize))
-            .ok())
-    });
-    asked.await.ok().flatten()
 }

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{AccessControl, Look},
-    alerts,
+    alert_watch,
     app::{self, App, Parts},
     audit::{AUDIT_FILE, Audit},
     config_guard, dispatch,
@@ -124,7 +124,7 @@ impl Daemon {
         app.tasks.spawn(dispatch::serve(app.clone(), inbound));
         app.tasks.spawn(watch_keys(app.clone()));
         app.tasks.spawn(config_guard::watch(app.clone()));
-        app.tasks.spawn(alerts::watch(app.clone()));
+        app.tasks.spawn(alert_watch::watch(app.clone()));
         app.set_keeper(Arc::new(StandingProxies::new(&app)));
         app.keep_proxies().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));

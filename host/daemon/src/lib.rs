@@ -5,6 +5,7 @@
 //! a temporary node in its own process, and over [`Daemon::client`] in both cases with the same requests.
 
 mod access;
+mod alert_watch;
 mod alerts;
 mod app;
 mod audit;

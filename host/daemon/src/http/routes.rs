@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::answer::{Format, JsonBody, Path, Query, Refusal};
 use crate::{
-    alerts,
+    alert_watch,
     app::{App, blocking},
     describe::{self, read_auth_request},
     endpoint::Cookie,
@@ -127,7 +127,7 @@ pub(super) async fn test_alert(
     format: Format,
     Path(name): Path<String>,
 ) -> Answer {
-    Ok(format.answer(alerts::test(&app, &name).await?))
+    Ok(format.answer(alert_watch::test(&app, &name).await?))
 }
 
 /// Every live connection of every peer.
