@@ -90,8 +90,11 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Show what happens from now on: peers, paths, decisions of the gate, plugins, the config.
+    /// Show what happens from now on: peers, paths, decisions of the gate, plugins, alerts, the config.
     Events,
+    /// See the alerts of the config, and test where their messages go.
+    #[command(subcommand)]
+    Alerts(Alerts),
     /// Show this node: its id, addresses, relays and services.
     Status,
     /// Say who may connect.
@@ -430,6 +433,17 @@ pub(crate) enum Service {
     },
     /// Show the services.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alerts {
+    /// Show how each rule stands, and what came of its messages.
+    List,
+    /// Send a test message to the targets of a rule, and say what came back.
+    Test {
+        /// The rule's name in the config.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

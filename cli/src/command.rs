@@ -1,5 +1,6 @@
 //! One module for each word of the command line; this one only picks among them.
 
+mod alerts;
 mod auth;
 mod bundle;
 pub(crate) mod completion;
@@ -42,6 +43,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Why { peer } => why::run(context, &peer).await,
         Command::Peers { all } => daemon::peers(context, all).await,
         Command::Events => events::run(context).await,
+        Command::Alerts(command) => alerts::run(context, command).await,
         Command::Auth(command) => auth::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
         Command::Relay(command) => relay::run(context, command).await,

@@ -35,10 +35,11 @@ enum Kind {
     Proxy,
     Tunnel,
     Relay,
+    Alert,
 }
 
 /// Which arguments take names: the words down to a command, the argument, and what it takes.
-const ARGUMENTS: [(&[&str], &str, Kind); 37] = [
+const ARGUMENTS: [(&[&str], &str, Kind); 38] = [
     (&["ping"], "peer", Kind::Peer),
     (&["traceroute"], "peer", Kind::Peer),
     (&["resolve"], "name", Kind::Peer),
@@ -60,6 +61,7 @@ const ARGUMENTS: [(&[&str], &str, Kind); 37] = [
     (&["service", "enable"], "name", Kind::OwnService),
     (&["service", "disable"], "name", Kind::OwnService),
     (&["invite"], "services", Kind::OwnService),
+    (&["alerts", "test"], "name", Kind::Alert),
     (&["relay", "remove"], "address", Kind::Relay),
     (&["plugin", "inspect"], "name", Kind::Plugin),
     (&["plugin", "enable"], "name", Kind::Plugin),
@@ -206,6 +208,12 @@ fn configured(kind: Kind, config: &NodeConfig) -> Vec<(String, String)> {
             .map(|(name, entry)| (name.to_string(), format!("{} of {}", entry.service, entry.peer)))
             .collect(),
         Kind::Relay => config.relays.iter().map(|relay| plain(relay)).collect(),
+        Kind::Alert => {
+            let rules = config.alerts.rules.iter();
+            rules
+                .map(|(name, rule)| (name.to_string(), rule.condition.word().to_owned()))
+                .collect()
+        }
         Kind::Tunnel => Vec::new(),
     }
 }
@@ -254,7 +262,7 @@ async fn ask(kind: Kind, client: &Client) -> Vec<(String, String)> {
                 .map(|tunnel| (tunnel.id, format!("{} of {}", tunnel.service, tunnel.peer)))
                 .collect()
         }
-        Kind::OwnService | Kind::PeerService | Kind::Proxy | Kind::Relay => Vec::new(),
+        Kind::OwnService | Kind::PeerService | Kind::Proxy | Kind::Relay | Kind::Alert => Vec::new(),
     }
 }
 

@@ -29,13 +29,14 @@ const FOLDER: &str = "peerup-debug";
 /// Lines of the daemon's log.
 const LOG_LINES: usize = 500;
 /// What is asked of the daemon, and the file that it goes into.
-const ASKED: [(&str, &str); 6] = [
+const ASKED: [(&str, &str); 7] = [
     ("/v1/status", "status.json"),
     ("/v1/peers?all=true", "peers.json"),
     ("/v1/paths", "paths.json"),
     ("/v1/relays", "relays.json"),
     ("/v1/plugins", "plugins.json"),
     ("/v1/connect", "proxies.json"),
+    ("/v1/alerts", "alerts.json"),
 ];
 
 pub(crate) async fn run(context: &Context, arguments: DebugBundle) -> Result<(), Failure> {

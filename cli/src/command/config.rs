@@ -7,7 +7,7 @@ mod plan;
 use std::path::{Path, PathBuf};
 
 use peerup_api::{Client, ClientError, ConfigOutcome, ConfigRollbackRequest, ConfigStatus};
-use peerup_config::{AtRest, Vault};
+use peerup_config::{AlertWay, AtRest, NodeConfig, Vault};
 use peerup_model::Failure;
 use peerup_ops::state_at_rest;
 
@@ -48,11 +48,46 @@ fn validate(context: &Context, file: Option<PathBuf>) -> Result<(), Failure> {
 
 fn show(context: &Context) -> Result<(), Failure> {
     let path = context.config_path()?;
-    let text = read_text(&path)?;
+    let whole = read_text(&path)?;
+    let text = without_webhooks(
+        &whole,
+        peerup_config::load_node(&path)
+            .ok()
+            .map(|loaded| loaded.config)
+            .as_ref(),
+    );
     if context.json {
         return output::json(&serde_json::json!({ "config": path, "text": text }));
     }
+    if text != whole {
+        context.note("addresses of webhooks are cut, since they may be secrets; the file has them in full");
+    }
     output::line(text.trim_end())
+}
+
+/// Cuts the addresses of webhooks to their servers: the rest may be a secret.
+fn without_webhooks(text: &str, config: Option<&NodeConfig>) -> String {
+    let mut text = text.to_owned();
+    for target in config
+        .into_iter()
+        .flat_map(|config| config.alerts.targets.values())
+    {
+        if let AlertWay::Webhook { url, .. } = &target.way {
+            text = text.replace(url, &target.way.shown());
+        }
+    }
+    if config.is_some() {
+        return text;
+    }
+    // What cannot be read may have one all the same; then they are known by their form.
+    let cut = |line: &str| match line.split_once("://") {
+        Some((before, rest)) if line.contains("webhook") => {
+            let server = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            format!("{before}://{server}/...")
+        }
+        _ => line.to_owned(),
+    };
+    text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
 async fn status(context: &Context) -> Result<(), Failure> {

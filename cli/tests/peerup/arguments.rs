@@ -3,7 +3,7 @@
 use crate::support::{Node, Outcome, bare};
 
 /// Each word with the words under it.
-const WORDS: [(&str, &[&str]); 24] = [
+const WORDS: [(&str, &[&str]); 25] = [
     ("init", &[]),
     ("whoami", &[]),
     (
@@ -29,6 +29,7 @@ const WORDS: [(&str, &[&str]); 24] = [
     ("why", &[]),
     ("peers", &[]),
     ("events", &[]),
+    ("alerts", &["list", "test"]),
     ("status", &[]),
     ("auth", &["add", "list", "remove", "validate"]),
     ("service", &["add", "remove", "enable", "disable", "list"]),

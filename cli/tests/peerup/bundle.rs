@@ -38,7 +38,7 @@ fn crafted(folder: &Path) -> Node {
             "# qwcommentline\n{}",
             text.replace(
                 "\ntunnels:",
-                "\n  chess:\n    enabled: false\n    grants:\n      tcp: {connect: [\"qwengine.lan:9000\"]}\n      directories: [{path: /srv/qwmusic}]\n    settings:\n      token: qwtoken\n\ntunnels:"
+                "\n  chess:\n    enabled: false\n    grants:\n      tcp: {connect: [\"qwengine.lan:9000\"]}\n      directories: [{path: /srv/qwmusic}]\n    settings:\n      token: qwtoken\n\nalerts:\n  targets:\n    qwchat: {webhook: 'https://qwhooks.example.org/qwsecret/T0?key=qwkey'}\n    qwpager: {command: [/opt/qwpage, --qwurgent]}\n  rules:\n    qwrule: {when: peer-away, peer: qwfriend}\n\ntunnels:"
             )
         )
     });

@@ -9,10 +9,12 @@
 )]
 
 mod access;
+mod alerts;
 mod api;
 mod arguments;
 mod authoring;
 mod authors;
+mod bandwidth;
 mod bundle;
 mod completion;
 mod config;

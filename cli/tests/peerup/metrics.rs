@@ -26,7 +26,7 @@ fn ask(mut stream: impl Read + Write, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-fn scrape(node: &Node) -> String {
+pub(crate) fn scrape(node: &Node) -> String {
     let stream = UnixStream::connect(node.file("peerup.sock")).unwrap();
     let cookie = node.read(".daemon-cookie");
     let request = format!(
@@ -41,7 +41,7 @@ fn scrape(node: &Node) -> String {
 }
 
 /// The sum of a metric's series whose labels have all of these words.
-fn sum(text: &str, name: &str, words: &[&str]) -> f64 {
+pub(crate) fn sum(text: &str, name: &str, words: &[&str]) -> f64 {
     let series = text.lines().filter(|line| {
         let rest = line.strip_prefix(name).unwrap_or_default();
         (rest.starts_with('{') || rest.starts_with(' ')) && words.iter().all(|word| rest.contains(word))

@@ -5,6 +5,7 @@ use peerup_model::ErrorCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
+    alerts::{AlertInfo, AlertTestResult},
     config::{ConfigApplyRequest, ConfigOutcome, ConfigPlanRequest, ConfigRollbackRequest, ConfigStatus},
     events::Event,
     types::{
@@ -255,6 +256,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
         Data(of::<WhyInfo>),
     )
     .fails(REMOTE),
+    get(
+        "/v1/alerts",
+        "How each rule of the alerts stands, and what came of its messages.",
+        Data(of::<Vec<AlertInfo>>),
+    ),
+    post(
+        "/v1/alerts/{name}/test",
+        "Sends a test message to the targets of a rule, and says what came back.",
+        Data(of::<Vec<AlertTestResult>>),
+    )
+    .fails(&[ErrorCode::NotFound, ErrorCode::Conflict]),
     post(
         "/v1/reconnect",
         "Forgets every waiting time: relays, addresses and hole punching are tried again now.",

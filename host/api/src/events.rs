@@ -32,6 +32,8 @@ pub enum EventKind {
     Plugin,
     /// A changed config is in force.
     ConfigChanged,
+    /// A rule of the alerts told its targets something.
+    Alert,
     /// Events came faster than they were read, or than they are told; `detail.events` says how many are left out.
     Missed,
 }
@@ -52,6 +54,7 @@ impl EventKind {
             Self::AuthExpelled => "auth-expelled",
             Self::Plugin => "plugin",
             Self::ConfigChanged => "config-changed",
+            Self::Alert => "alert",
             Self::Missed => "missed",
         }
     }
@@ -70,7 +73,8 @@ pub struct Event {
     pub name: Option<String>,
     /// Which plugin.
     pub plugin: Option<String>,
-    /// The rest, by event: `path` {`path`, `transport`, `via`}, `reason`, `address`, `event`.
+    /// The rest, by event: `path` {`path`, `transport`, `via`}, `reason`, `address`, `event`; of `alert` the
+    /// fields of its message.
     pub detail: Value,
 }
 

@@ -3,6 +3,7 @@
 //! `GET /v1/...` and friends answer `{"data": ...}` or `{"error": {"code", "message", "hint"}}`; long
 //! answers are NDJSON, one object a line. The shapes here are the ones that `--json` prints.
 
+mod alerts;
 mod client;
 mod config;
 mod endpoints;
@@ -11,6 +12,7 @@ mod openapi;
 mod socket;
 mod types;
 
+pub use alerts::{AlertInfo, AlertMessage, AlertNode, AlertTargetInfo, AlertTestResult};
 pub use client::{Client, ClientError, EventLines, InProcess};
 pub use config::{
     ConfigApplyRequest, ConfigCheck, ConfigEvent, ConfigOutcome, ConfigPlanRequest, ConfigRollbackRequest,

@@ -1,11 +1,17 @@
 //! A config as one line for each key that says something, under the path that the key has in the file.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use peerup_model::Grants;
 
 use crate::{
     access::ServiceAccess,
+    alerts::{AlertCondition, AlertWay, AlertsConfig, BandwidthOf},
+    bandwidth::Rate,
     node::NodeConfig,
     operate::LogConfig,
     plugins::{PluginEntry, PluginLimits},
@@ -89,6 +95,55 @@ impl Flattener {
         }
     }
 
+    fn alerts(&mut self, alerts: &AlertsConfig) {
+        for (name, target) in &alerts.targets {
+            let at = |key: &'static str| ["alerts", "targets", name.as_str(), key];
+            match &target.way {
+                AlertWay::Command(words) => self.say(&at("command"), format!("[{}]", words.join(", "))),
+                AlertWay::Webhook {
+                    url,
+                    authorization_file,
+                } => {
+                    self.say(&at("webhook"), masked(url, &target.way.shown()));
+                    let file = authorization_file.as_ref().map(|path| path.display());
+                    self.optional(&at("authorization_file"), file);
+                }
+            }
+            self.say(&at("timeout"), time(target.timeout));
+        }
+        for (name, rule) in &alerts.rules {
+            let at = |key: &'static str| ["alerts", "rules", name.as_str(), key];
+            self.say(&at("when"), rule.condition.word());
+            self.condition(name.as_str(), &rule.condition);
+            self.say(&at("for"), time(rule.hold));
+            self.optional(&at("repeat"), rule.repeat.map(time));
+            self.list(&at("notify"), &rule.notify);
+        }
+    }
+
+    fn condition(&mut self, name: &str, condition: &AlertCondition) {
+        let mut say = |key: &str, value: String| self.say(&["alerts", "rules", name, key], value);
+        match condition {
+            AlertCondition::PeerAway(peer) => say("peer", peer.to_string()),
+            AlertCondition::PluginDown(Some(plugin)) => say("plugin", plugin.to_string()),
+            AlertCondition::Bandwidth { of, above } => {
+                match of {
+                    BandwidthOf::Total => {}
+                    BandwidthOf::Peer(peer) => say("peer", peer.to_string()),
+                    BandwidthOf::Service(service) => say("service", service.to_string()),
+                }
+                say("above", bytes(*above));
+            }
+            AlertCondition::AuthDenied { more_than, within } => {
+                say("more_than", more_than.to_string());
+                say("within", time(*within));
+            }
+            AlertCondition::DiskLow(below) => say("below", bytes(*below)),
+            AlertCondition::RelayAway | AlertCondition::PluginDown(None) | AlertCondition::ConfigReverted => {
+            }
+        }
+    }
+
     fn limits(&mut self, name: &str, limits: &PluginLimits) {
         let mut say = |key: &str, value: String| self.say(&["plugins", name, "limits", key], value);
         say("memory", bytes(limits.memory));
@@ -97,18 +152,26 @@ impl Flattener {
         say("instances", limits.instances.to_string());
         say("streams", limits.streams.to_string());
         say("tunnels", limits.tunnels.to_string());
-        say(
-            "bandwidth",
-            limits.bandwidth.map_or_else(|| "unlimited".to_owned(), bytes),
-        );
+        say("bandwidth", rate(limits.bandwidth));
         say("datagrams", limits.datagrams.to_string());
         say("log_lines", limits.log_lines.to_string());
         say("drain", time(limits.drain));
     }
 }
 
+/// An address that may be a secret, so that a change of it is seen and it is not.
+fn masked(url: &str, shown: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    url.hash(&mut hasher);
+    format!("{shown} ({:08x})", hasher.finish() >> 32)
+}
+
 fn time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
+}
+
+fn rate(rate: Rate) -> String {
+    rate.map_or_else(|| "unlimited".to_owned(), bytes)
 }
 
 fn bytes(count: u64) -> String {
@@ -174,6 +237,18 @@ pub(crate) fn flatten(config: &NodeConfig) -> Lines {
     for (plugin, policy) in &config.paths.plugins {
         all.say(&["paths", "plugins", plugin.as_str()], policy);
     }
+    let bandwidth = &config.bandwidth;
+    all.say(
+        &["bandwidth", "default_per_peer"],
+        rate(bandwidth.default_per_peer),
+    );
+    for (peer, limit) in &bandwidth.peers {
+        all.say(&["bandwidth", "peers", &peer.to_string()], rate(*limit));
+    }
+    for (service, limit) in &bandwidth.services {
+        all.say(&["bandwidth", "services", service.as_str()], rate(*limit));
+    }
+    all.alerts(&config.alerts);
     all.log(&config.log);
     all.optional(&["metrics", "listen"], config.metrics.listen);
     all.lines

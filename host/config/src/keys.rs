@@ -4,6 +4,7 @@
 //! `PEERUP_WRITE_SCHEMAS=1 cargo test -p peerup-config --lib` writes the schemas.
 
 use crate::{
+    alerts::CONDITIONS,
     document::{Content, Node, Step, dotted},
     error::Problem,
 };
@@ -226,9 +227,53 @@ pub(crate) const NODE: Shape = Map(&[
             live("plugins", Named(Name, &Value(POLICIES))),
         ]),
     ),
+    section(
+        "bandwidth",
+        Map(&[
+            live("default_per_peer", Value(Rate)),
+            live("peers", Named(NameOrPeerId, &Value(Rate))),
+            live("services", Named(Name, &Value(Rate))),
+        ]),
+    ),
+    section("alerts", ALERTS),
     section("log", LOG),
     section("metrics", Map(&[restart("listen", Value(HostPort))])),
     ignored("protocols", "the ping plugin answers; see plugins.ping"),
+]);
+
+/// What the operator wants to be told of.
+const ALERTS: Shape = Map(&[
+    section(
+        "targets",
+        Named(
+            Name,
+            &Map(&[
+                live("webhook", Value(Text)),
+                live("authorization_file", Value(Path)),
+                live("command", List(Text)),
+                live("timeout", Value(Duration)),
+            ]),
+        ),
+    ),
+    section(
+        "rules",
+        Named(
+            Name,
+            &Map(&[
+                live("when", Value(Words(&CONDITIONS))),
+                live("peer", Value(NameOrPeerId)),
+                live("plugin", Value(Name)),
+                live("service", Value(Name)),
+                live("above", Value(Size)),
+                live("below", Value(Size)),
+                live("more_than", Value(Count(1_000_000))),
+                live("within", Value(Duration)),
+                live("for", Value(Duration)),
+                live("repeat", Value(Duration)),
+                live("notify", List(Name)),
+            ]),
+        ),
+    ),
 ]);
 
 /// Where a process logs.
@@ -627,11 +672,23 @@ mod tests {
                 "tunnels",
                 "daemon",
             ];
+            let named = [
+                "relay",
+                "ssh",
+                "phone",
+                "files",
+                "desktop",
+                "chat",
+                "pager",
+                "phone-gone",
+                "ping-down",
+                "web-busy",
+                "strangers",
+                "disk",
+            ];
             let bare: Vec<_> = seen
                 .difference(&explained)
-                .filter(|key| {
-                    !plain.contains(key) && !["relay", "ssh", "phone", "files", "desktop"].contains(key)
-                })
+                .filter(|key| !plain.contains(key) && !named.contains(key))
                 .collect();
             assert!(bare.is_empty(), "{file}: {bare:?}");
         }

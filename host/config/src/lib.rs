@@ -8,8 +8,10 @@
 //! confirms, or with which nothing starts, goes back by itself.
 
 mod access;
+mod alerts;
 mod at_rest;
 mod atomic;
+mod bandwidth;
 mod blank;
 mod clock;
 mod disk;
@@ -41,8 +43,13 @@ mod values;
 mod vault;
 
 pub use access::ServiceAccess;
+pub use alerts::{
+    AlertCondition, AlertRule, AlertTarget, AlertWay, AlertsConfig, BandwidthOf, MAX_ALERT_RULES,
+    MAX_ALERT_TARGETS,
+};
 pub use at_rest::{AtRest, AtRestError, Trial, pick_generation, refusal};
 pub use atomic::{Lock, create_config};
+pub use bandwidth::{BandwidthConfig, Rate};
 pub use clock::{boot_id, now};
 pub use disk::{Disk, RealDisk};
 pub use edit::{ConfigEditor, ConfigFile, Edited};

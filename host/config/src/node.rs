@@ -8,6 +8,8 @@ use peerup_model::{PeerName, PluginName, ProxyName, ServiceName};
 
 use crate::{
     access::{ServiceAccess, access},
+    alerts::{self, AlertsConfig},
+    bandwidth::{self, BandwidthConfig},
     operate::{LogConfig, MetricsConfig, log_config, metrics_config},
     paths::{self, PathsConfig},
     plugins::{self, PluginEntry, bundled},
@@ -42,6 +44,10 @@ pub struct NodeConfig {
     pub discovery: DiscoveryConfig,
     /// Which paths streams may take.
     pub paths: PathsConfig,
+    /// How much peers and services may carry.
+    pub bandwidth: BandwidthConfig,
+    /// What the operator wants to be told of.
+    pub alerts: AlertsConfig,
     /// The relays to hold a reservation on.
     pub relays: Vec<RelayAddress>,
     /// Who may connect.
@@ -212,6 +218,8 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
     let plugins = plugins::resolve(raw.plugins.unwrap_or_default(), &names, reader);
     let resolvers = plugins::resolvers(raw.resolvers, &plugins, reader);
     let paths = paths::resolve(raw.paths.unwrap_or_default(), &names, &plugins, reader);
+    let bandwidth = bandwidth::resolve(raw.bandwidth.unwrap_or_default(), &names, reader);
+    let alerts = alerts::resolve(raw.alerts.unwrap_or_default(), &names, reader);
     let tunnels = raw.tunnels.unwrap_or_default();
     let daemon = raw.daemon.unwrap_or_default();
     let log = log_config(raw.log, reader);
@@ -222,6 +230,8 @@ pub(crate) fn resolve(raw: RawNode, reader: &mut Reader<'_>) -> NodeConfig {
         network,
         discovery,
         paths,
+        bandwidth,
+        alerts,
         relays,
         security,
         services,

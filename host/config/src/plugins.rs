@@ -21,8 +21,6 @@ const MAX_RATE: u32 = 10_000_000;
 const LEAST_MEMORY: u64 = 64 * 1024;
 /// Most memory of one instance: a 32-bit address space.
 const MAX_MEMORY: u64 = 4 << 30;
-/// Least bytes a second: below, a single datagram would not pass.
-const LEAST_BANDWIDTH: u64 = 64 * 1024;
 /// Most tiers of the name chain; each can hold a lookup up for seconds.
 const MAX_RESOLVERS: usize = 8;
 /// The tier that answers from `names:`.
@@ -199,13 +197,10 @@ fn limits(plugin: &String, raw: RawLimits, reader: &mut Reader<'_>) -> PluginLim
         });
         reader.take(at!["plugins", plugin, "limits", "memory"], found)
     });
-    let bandwidth = raw.bandwidth.filter(|text| text != "unlimited").and_then(|text| {
-        let found = values::size(&text).and_then(|bytes| match bytes {
-            LEAST_BANDWIDTH.. => Ok(bytes),
-            _ => Err(format!("{text:?} is less than 64KB a second")),
-        });
-        reader.take(at!["plugins", plugin, "limits", "bandwidth"], found)
-    });
+    let bandwidth = raw
+        .bandwidth
+        .and_then(|text| reader.take(at!["plugins", plugin, "limits", "bandwidth"], values::rate(&text)))
+        .flatten();
     let mut count = |key: &str, text, default, most| {
         reader.count(at!["plugins", plugin, "limits", key], text, default, most)
     };

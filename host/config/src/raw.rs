@@ -26,6 +26,8 @@ pub(crate) struct RawNode {
     pub(crate) daemon: Option<RawDaemon>,
     pub(crate) discovery: Option<RawDiscovery>,
     pub(crate) paths: Option<RawPaths>,
+    pub(crate) bandwidth: Option<RawBandwidth>,
+    pub(crate) alerts: Option<RawAlerts>,
     pub(crate) log: Option<RawLog>,
     pub(crate) metrics: Option<RawMetrics>,
     #[serde(rename = "protocols")]
@@ -68,6 +70,47 @@ pub(crate) struct RawPaths {
     pub(crate) peers: Option<BTreeMap<String, String>>,
     pub(crate) services: Option<BTreeMap<String, String>>,
     pub(crate) plugins: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawBandwidth {
+    pub(crate) default_per_peer: Option<String>,
+    pub(crate) peers: Option<BTreeMap<String, String>>,
+    pub(crate) services: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAlerts {
+    pub(crate) targets: Option<BTreeMap<String, Option<RawAlertTarget>>>,
+    pub(crate) rules: Option<BTreeMap<String, Option<RawAlertRule>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAlertTarget {
+    pub(crate) webhook: Option<String>,
+    pub(crate) authorization_file: Option<String>,
+    pub(crate) command: Option<Vec<String>>,
+    pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawAlertRule {
+    pub(crate) when: Option<String>,
+    pub(crate) peer: Option<String>,
+    pub(crate) plugin: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) above: Option<String>,
+    pub(crate) below: Option<String>,
+    pub(crate) more_than: Option<String>,
+    pub(crate) within: Option<String>,
+    #[serde(rename = "for")]
+    pub(crate) hold: Option<String>,
+    pub(crate) repeat: Option<String>,
+    pub(crate) notify: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

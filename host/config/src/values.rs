@@ -152,6 +152,22 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     parsed::<ByteSize>(text).map(ByteSize::bytes)
 }
 
+/// Least bytes a second: below, a single datagram would not pass, and a turn of a stream would take seconds.
+const LEAST_RATE: u64 = 64 * 1024;
+
+/// Reads bytes a second, or `unlimited`.
+pub(crate) fn rate(text: &str) -> Result<Option<u64>, String> {
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    match size(text)? {
+        bytes @ LEAST_RATE.. => Ok(Some(bytes)),
+        _ => Err(format!(
+            "{text:?} is less than 64KB a second; write at least that, or unlimited"
+        )),
+    }
+}
+
 /// Reads a peer id in any form that libp2p reads.
 pub(crate) fn peer_id(text: &str) -> Result<PeerId, String> {
     text.trim()

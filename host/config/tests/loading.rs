@@ -215,7 +215,7 @@ fn unknown_keys_are_told_all_at_once_with_the_nearest() {
       line 5, column 5: services.web.local_adress: there is no such key; did you mean `local_address`?
       line 6, column 5: services.web.enabeld: there is no such key; did you mean `enabled`?
       line 10, column 13: plugins.tcp-proxy.grants.tcp.conect: there is no such key; did you mean `connect`?
-      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, proxies, names, resolvers, plugins, tunnels, daemon, discovery, paths, log, metrics
+      line 11, column 1: zzz: there is no such key; the keys here are version, name, identity, network, relay, security, services, proxies, names, resolvers, plugins, tunnels, daemon, discovery, paths, bandwidth, alerts, log, metrics
       line 12, column 8: relay: expected keys with values, found a list
       line 13, column 7: name: expected one value, found keys with values
     ");

@@ -9,8 +9,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use peerup_config::{
-    ConfigEditor, NodeTemplate, RelayAddress, RelayResources, RelayTemplate, ServiceAccess, default_plugins,
-    load_node, load_relay, parse_node, parse_relay, render_node_config, render_relay_config,
+    AlertsConfig, ConfigEditor, NodeTemplate, RelayAddress, RelayResources, RelayTemplate, ServiceAccess,
+    default_plugins, load_node, load_relay, parse_node, parse_relay, render_node_config, render_relay_config,
 };
 
 const RELAY: &str = "/ip4/203.0.113.7/tcp/7777/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
@@ -72,6 +72,9 @@ fn the_node_sample_says_the_defaults_where_it_does_not_say_example() {
     config.paths.peers.clear();
     config.paths.services.clear();
     config.paths.plugins.clear();
+    config.bandwidth.peers.clear();
+    config.bandwidth.services.clear();
+    config.alerts = AlertsConfig::default();
     config.plugins.remove("files");
     config.metrics.listen = None;
     config.log.file = None;

@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::AccessControl,
+    alerts::Alerts,
     audit::Audit,
     events::Events,
     extra_keys::ExtraKeys,
@@ -34,6 +35,7 @@ use crate::{
     resolvers::{Chain, Resolvers},
     services::ServiceTable,
     supervisor::Supervisor,
+    throttles::Throttles,
     trial_cell::Trials,
 };
 
@@ -59,6 +61,8 @@ pub(crate) struct App {
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
     pub(crate) meters: Meters,
+    pub(crate) throttles: Throttles,
+    pub(crate) alerts: Alerts,
     /// What the node was started with: some keys are in force only after the next start.
     pub(crate) started_with: Arc<NodeConfig>,
     /// Decides what becomes of a config that is applied.
@@ -121,6 +125,8 @@ impl App {
             invites: Invites::default(),
             started: Instant::now(),
             meters: Meters::default(),
+            throttles: Throttles::default(),
+            alerts: Alerts::default(),
             started_with: parts.config.clone(),
             guard: GuardCell::default(),
             trials: Trials::default(),
@@ -326,6 +332,7 @@ impl App {
         self.engine
             .splices()
             .set_patience(tunnels.idle_timeout, tunnels.write_timeout);
+        self.throttles.apply(&config);
         self.tell_path_wishes().await;
         self.keep_proxies().await;
         let services = self.services.set(&config)?;

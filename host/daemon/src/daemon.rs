@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::{AccessControl, Look},
+    alert_watch,
     app::{self, App, Parts},
     audit::{AUDIT_FILE, Audit},
     dispatch,
@@ -124,6 +125,7 @@ impl Daemon {
         app.tasks.spawn(watch_keys(app.clone()));
         app.tasks.spawn(peerup_ops::watch_config(app.clone()));
         app.tasks.spawn(trials::watch(app.clone()));
+        app.tasks.spawn(alert_watch::watch(app.clone()));
         app.set_keeper(Arc::new(StandingProxies::new(&app)));
         app.keep_proxies().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));

@@ -59,6 +59,8 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
         .route("/v1/peers", get(routes::peers))
         .route("/v1/paths", get(routes::paths))
         .route("/v1/why/{peer}", get(routes::why))
+        .route("/v1/alerts", get(routes::alerts))
+        .route("/v1/alerts/{name}/test", post(routes::test_alert))
         .route("/v1/reconnect", post(routes::reconnect))
         .route("/v1/auth", get(routes::auth).post(routes::authorize))
         .route("/v1/auth/{peer}", delete(routes::deauthorize))

@@ -5,6 +5,8 @@
 //! a temporary node in its own process, and over [`Daemon::client`] in both cases with the same requests.
 
 mod access;
+mod alert_watch;
+mod alerts;
 mod app;
 mod audit;
 mod config_guard;
@@ -39,6 +41,7 @@ mod sources;
 mod standing;
 mod status;
 mod supervisor;
+mod throttles;
 mod trial_cell;
 mod trials;
 mod watch;

@@ -39,10 +39,11 @@ pub(crate) fn duplex_of(
     opener: Opener,
 ) -> Duplex {
     let (id, kind) = (stream.peer(), stream.path());
+    let throttles = app.throttles.of_stream(|| app.config(), id, service.as_ref());
     let metered = app.meters.traffic.meter(stream, service, (id, kind), opener);
     let (reader, writer) = tokio::io::split(metered);
     let (peer, path) = (peer_ref(app, &id), path_ref(app, kind));
-    Duplex::peer(Box::new(reader), Box::new(writer), peer, path)
+    Duplex::peer(Box::new(reader), Box::new(writer), peer, path).with_throttles(throttles)
 }
 
 /// Returns a peer as plugins see it.

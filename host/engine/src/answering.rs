@@ -56,6 +56,7 @@ pub(crate) async fn answer(
     };
     let deadline = plugin.limits.inbound_deadline;
     for chunk in answer.chunks(CHUNK_BYTES) {
+        writer.shared().pass(chunk.len()).await;
         let written = timeout(deadline, writer.write_all(chunk)).await;
         written
             .map_err(|_| stuck(plugin))?
@@ -95,6 +96,7 @@ async fn read_to_end(plugin: &Inner, reader: &mut ReadHalf) -> Result<Vec<u8>, P
         }
         plugin.counters.count_bytes_in(count);
         body.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        reader.shared().pass(count).await;
         if let Some(pause) = plugin.counters.pass(count) {
             tokio::time::sleep(pause).await;
         }

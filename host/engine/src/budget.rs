@@ -49,6 +49,22 @@ impl Bucket {
         there
     }
 
+    /// Goes on at another rate. What is owed is forgiven, for whoever owes it takes its turn anew.
+    pub(crate) fn change(&mut self, now: Instant, rate: f64, burst: f64) {
+        self.refill(now);
+        *self = Self {
+            level: self.level.clamp(0.0, burst),
+            filled: Some(now),
+            ..Self::new(rate, burst)
+        };
+    }
+
+    /// Returns whether all of its burst is there.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.level >= self.burst
+    }
+
     fn refill(&mut self, now: Instant) {
         let passed = self
             .filled

@@ -24,8 +24,11 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    select,
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::throttle::{self, Throttle};
 
 /// Who is at the other end of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +106,14 @@ impl Duplex {
         self
     }
 
+    /// Adds limits that its bytes share with other streams, both directions together. The narrowest holds.
+    #[must_use]
+    pub fn with_throttles(self, throttles: Vec<Arc<Throttle>>) -> Self {
+        // Set once, by whoever made the stream.
+        let _ = self.shared.throttles.set(throttles);
+        self
+    }
+
     /// Adds something that is dropped once both halves are gone: a permit, a counter.
     #[must_use]
     pub fn with_guard(mut self, guard: Box<dyn Send>) -> Self {
@@ -162,6 +173,7 @@ pub(crate) struct Shared {
     pub(crate) peer: Option<PeerRef>,
     pub(crate) path: Option<PathRef>,
     pub(crate) protocol: OnceLock<String>,
+    throttles: OnceLock<Vec<Arc<Throttle>>>,
     reset: CancellationToken,
     /// Weak, so that the socket closes with its halves however long a plugin keeps the handle.
     tcp: Weak<TcpStream>,
@@ -176,10 +188,28 @@ impl Shared {
             peer,
             path,
             protocol: OnceLock::new(),
+            throttles: OnceLock::new(),
             reset: CancellationToken::new(),
             tcp,
             hook: Mutex::new(None),
         })
+    }
+
+    /// The limits that its bytes share with other streams.
+    pub(crate) fn throttles(&self) -> &[Arc<Throttle>] {
+        self.throttles.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Waits until so many bytes may pass, or until it is reset: the half that is used next tells that.
+    pub(crate) async fn pass(&self, bytes: usize) {
+        let throttles = self.throttles();
+        if throttle::is_limiting(throttles) {
+            select! {
+                biased;
+                () = self.reset.cancelled() => {}
+                () = throttle::pass(throttles, bytes) => {}
+            }
+        }
     }
 
     /// Marks the connection as reset. Its halves fail from now on, and the drop of the last one sends it.

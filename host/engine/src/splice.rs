@@ -10,10 +10,12 @@ use std::{
     io, mem,
     ops::{Deref, DerefMut},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
+use futures::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     select,
@@ -22,8 +24,9 @@ use tokio::{
 };
 
 use crate::{
-    duplex::{ReadHalf, WriteHalf},
+    duplex::{ReadHalf, Shared, WriteHalf},
     error::HostError,
+    throttle,
 };
 
 /// Bytes read in one go.
@@ -129,10 +132,17 @@ async fn copy(
     let mut idle = pin!(sleep(patience.idle));
     let mut unflushed = false;
     loop {
+        // A limit that comes or goes holds from the next chunk on.
+        let limited = is_limited(source, sink);
+        let most = if limited {
+            portion(source, sink)
+        } else {
+            CHUNK_BYTES
+        };
         let chunk = loop {
             select! {
                 biased;
-                chunk = next_chunk(source, sink, &mut unflushed) => break chunk?,
+                chunk = next_chunk(source, sink, &mut unflushed, most) => break chunk?,
                 () = &mut idle => {
                     let quiet = direction.quiet();
                     if quiet >= patience.idle {
@@ -142,7 +152,11 @@ async fn copy(
                 }
             }
         };
-        let Some((chunk, count)) = chunk else { break };
+        let Some((mut chunk, count)) = chunk else { break };
+        if limited {
+            chunk.shrink_to(count);
+            turn(source.shared().clone(), sink, count, &mut unflushed).await?;
+        }
         let mut rest = chunk.get(..count).unwrap_or_default();
         while !rest.is_empty() {
             let written = timeout(patience.write, sink.write(rest)).await;
@@ -165,6 +179,40 @@ async fn copy(
         .map_err(CopyError::Write)
 }
 
+/// Whether the bytes from one to the other are held to a limit that they share with other streams.
+fn is_limited(source: &ReadHalf, sink: &WriteHalf) -> bool {
+    throttle::is_limiting(source.shared().throttles()) || throttle::is_limiting(sink.shared().throttles())
+}
+
+/// How many bytes one turn is for.
+fn portion(source: &ReadHalf, sink: &WriteHalf) -> usize {
+    let limits = source.shared().throttles().iter();
+    throttle::portion(limits.chain(sink.shared().throttles()))
+}
+
+/// Waits for the turn of bytes that are to be handed on; what was written goes out before.
+async fn turn(
+    from: Arc<Shared>,
+    sink: &mut WriteHalf,
+    bytes: usize,
+    unflushed: &mut bool,
+) -> Result<(), CopyError> {
+    let to = sink.shared().clone();
+    let passed = async {
+        from.pass(bytes).await;
+        to.pass(bytes).await;
+    };
+    let mut passed = pin!(passed);
+    if (&mut passed).now_or_never().is_some() {
+        return Ok(());
+    }
+    if mem::take(unflushed) {
+        sink.flush().await.map_err(CopyError::Write)?;
+    }
+    passed.await;
+    Ok(())
+}
+
 /// Waits out the plugin's bandwidth; what was written goes out before.
 async fn paused(sink: &mut WriteHalf, pause: Duration) -> Result<(), CopyError> {
     sink.flush().await.map_err(CopyError::Write)?;
@@ -178,10 +226,12 @@ async fn next_chunk(
     source: &mut ReadHalf,
     sink: &mut WriteHalf,
     unflushed: &mut bool,
+    most: usize,
 ) -> Result<Option<(Chunk, usize)>, CopyError> {
     poll_fn(|cx| {
         let mut chunk = Chunk::take();
-        let mut buffer = ReadBuf::new(&mut chunk);
+        let room = chunk.len().min(most);
+        let mut buffer = ReadBuf::new(chunk.get_mut(..room).unwrap_or_default());
         match Pin::new(&mut *source).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {
                 let count = buffer.filled().len();
@@ -214,6 +264,12 @@ impl Chunk {
         let spare = SPARE.with_borrow_mut(Vec::pop);
         Self(spare.unwrap_or_else(|| vec![0; CHUNK_BYTES].into_boxed_slice()))
     }
+
+    /// Keeps so many bytes in a buffer of their size, and gives the large one back: what waits is small.
+    fn shrink_to(&mut self, count: usize) {
+        let kept = self.0.get(..count).unwrap_or_default().into();
+        drop(Self(mem::replace(&mut self.0, kept)));
+    }
 }
 
 impl Deref for Chunk {
@@ -233,6 +289,9 @@ impl DerefMut for Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         let buffer = mem::take(&mut self.0);
+        if buffer.len() < CHUNK_BYTES {
+            return;
+        }
         // The thread may be ending; then the buffer is freed.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
@@ -262,6 +321,7 @@ mod tests {
     use crate::{
         duplex::{Duplex, PathRef, PeerRef},
         stats::Counters,
+        throttle::Throttle,
         tunnels::{Owner, Splices, done},
     };
 
@@ -269,7 +329,7 @@ mod tests {
 
     struct Tunneled {
         splices: Splices,
-        counters: std::sync::Arc<Counters>,
+        counters: Arc<Counters>,
         /// The far ends: of the peer's stream, and of the local one.
         peer: DuplexStream,
         local: DuplexStream,
@@ -292,9 +352,14 @@ mod tests {
 
     /// Joins two streams in memory, each of which buffers 1 KiB.
     fn tunnel(idle: Duration, write: Duration) -> Tunneled {
+        tunnel_within(idle, write, Vec::new())
+    }
+
+    /// The same, where the peer's stream is held to limits.
+    fn tunnel_within(idle: Duration, write: Duration, limits: Vec<Arc<Throttle>>) -> Tunneled {
         let (peer, near_peer) = tokio::io::duplex(1024);
         let (local, near_local) = tokio::io::duplex(1024);
-        let (one, two) = (stream(near_peer), stream(near_local));
+        let (one, two) = (stream(near_peer).with_throttles(limits), stream(near_local));
         let splices = Splices::new(TaskTracker::new(), Patience { idle, write });
         let counters = Counters::plain("chess".parse().unwrap());
         let owner = Owner {
@@ -392,5 +457,84 @@ mod tests {
         let answer = tunnel.sent.await.unwrap();
         assert!(matches!(answer, Err(HostError::Closed(_))), "{answer:?}");
         assert_eq!(tunnel.splices.drain(HOUR).await, 0);
+    }
+
+    const RATE: u64 = 64 << 10;
+    const BURST: usize = RATE as usize;
+
+    /// Sends without an end, from the peer.
+    fn sending(tunnel: &mut Tunneled) -> tokio::task::JoinHandle<()> {
+        let mut peer = mem::replace(&mut tunnel.peer, tokio::io::duplex(1).0);
+        tokio::spawn(async move { while peer.write_all(&[7; 512]).await.is_ok() {} })
+    }
+
+    /// Reads what comes without a wait.
+    async fn at_once(local: &mut DuplexStream) -> usize {
+        let (mut got, mut buffer) = (0, [0; 4096]);
+        while let Ok(count) = timeout(Duration::from_millis(1), local.read(&mut buffer)).await {
+            got += count.unwrap();
+        }
+        got
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_with_limits_passes_the_burst_of_the_narrowest_and_goes_on_at_its_rate() {
+        let limits = [Some(RATE * 4), None, Some(RATE)].map(Throttle::new);
+        let mut tunnel = tunnel_within(HOUR, HOUR, limits.to_vec());
+        let sender = sending(&mut tunnel);
+        let started = Instant::now();
+        let burst = at_once(&mut tunnel.local).await;
+        // A turn is for whole chunks: the one that reaches past the burst waits.
+        assert!(burst <= BURST && burst + (4 << 10) > BURST, "{burst}");
+        let mut rest = vec![0; 4 * BURST - burst];
+        tunnel.local.read_exact(&mut rest).await.unwrap();
+        let took = started.elapsed();
+        assert!(
+            took > Duration::from_millis(2800) && took < Duration::from_millis(3100),
+            "{took:?}"
+        );
+        let [wide, none, narrow] = limits.map(|limit| limit.stats().waits > 0);
+        assert_eq!((wide, none, narrow), (false, false, true));
+        sender.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_changes_holds_for_an_open_tunnel_at_once_and_drops_nothing() {
+        let limit = Throttle::new(None);
+        let mut tunnel = tunnel_within(HOUR, HOUR, vec![limit.clone()]);
+        let sender = sending(&mut tunnel);
+        let mut much = vec![0; 16 * BURST];
+        tunnel.local.read_exact(&mut much).await.unwrap();
+        assert_eq!(limit.stats().waits, 0);
+        limit.set(Some(RATE));
+        at_once(&mut tunnel.local).await;
+        assert!(limit.stats().waits > 0);
+        limit.set(None);
+        let freed = Instant::now();
+        tunnel.local.read_exact(&mut much).await.unwrap();
+        assert!(
+            freed.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            freed.elapsed()
+        );
+        assert_eq!(tunnel.splices.live(), 1);
+        sender.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_waits_for_its_turn_is_closed_at_once() {
+        let limit = Throttle::new(Some(RATE));
+        let mut tunnel = tunnel_within(HOUR, HOUR, vec![limit.clone()]);
+        throttle::pass(std::slice::from_ref(&limit), BURST * 1000).await;
+        tunnel.peer.write_all(&[7; 64]).await.unwrap();
+        assert_eq!(at_once(&mut tunnel.local).await, 0);
+        tunnel.splices.close_all();
+        let closing = Instant::now();
+        assert_eq!(tunnel.splices.drain(HOUR).await, 0);
+        assert!(
+            closing.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            closing.elapsed()
+        );
     }
 }

@@ -15,7 +15,7 @@ pub use grant::{
     AddressClass, AddressPattern, ByteSize, DirectoryAccess, DirectoryGrant, GrantError, Grants, NameGrant,
     PeerGrant, ProtocolPattern, TcpGrants, UdpGrants, VariableName, may_lead_to,
 };
-pub use name::{NameError, PeerName, PluginName, ProxyName, RESERVED_SERVICE_NAMES, ServiceName};
+pub use name::{AlertName, NameError, PeerName, PluginName, ProxyName, RESERVED_SERVICE_NAMES, ServiceName};
 pub use path::{PathKind, PathPolicy, PathPolicyError, Transport};
 pub use protocol::{
     ADMIT_PROTOCOL, AGENT_PREFIX, GO_PING_PROTOCOL, HOLE_PUNCH_PROTOCOL, INVITE_PROTOCOL, KAD_PROTOCOL,

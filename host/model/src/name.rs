@@ -141,6 +141,11 @@ label! {
     ProxyName, |_| Ok(())
 }
 
+label! {
+    /// A rule or a target of the alerts. Same form as a DNS label, lower case.
+    AlertName, |_| Ok(())
+}
+
 impl PeerName {
     /// Makes a name out of what a peer calls itself: lower case, everything but letters, digits and
     /// dashes left out, cut to a label. Returns none where nothing usable is left.

@@ -65,7 +65,8 @@ impl Mask {
             counts: BTreeMap::new(),
         };
         for (value, kind) in secrets {
-            let value = value.trim();
+            // A flag such as --name is looked up without its dashes.
+            let value = value.trim().trim_start_matches('-');
             // Not worth a placeholder, or found by form.
             if value.is_empty() || value == "/" || value == "localhost" || is_formed(value) {
                 continue;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use peerup_config::NodeConfig;
+use peerup_config::{AlertWay, NodeConfig};
 use serde_json::Value;
 
 use super::{Content, File};
@@ -14,7 +14,7 @@ pub(super) type Secret = (String, &'static str);
 /// A config with every key.
 const SAMPLE: &str = include_str!("../../../../configs/peerup.yaml");
 /// Fields of the daemon's answers that hold a name or a word of somebody's choice.
-const NAMED: [&str; 5] = ["name", "via", "peer", "service", "comment"];
+const NAMED: [&str; 6] = ["name", "via", "peer", "service", "comment", "subject"];
 
 pub(super) fn of(path: &Path, config: Option<&NodeConfig>, files: &[File]) -> Vec<Secret> {
     let mut secrets = machine(path);
@@ -112,6 +112,25 @@ fn configured(config: &NodeConfig, secrets: &mut Vec<Secret>) {
             .values()
             .for_each(|value| texts(value, &mut |text| add(text.to_owned(), "setting")));
     }
+    for (name, target) in &config.alerts.targets {
+        add(name.to_string(), "target");
+        match &target.way {
+            AlertWay::Command(words) => {
+                let words = words.iter().filter(|word| word.len() > 3);
+                words.for_each(|word| add(word.clone(), "word"));
+            }
+            AlertWay::Webhook { url, .. } => {
+                // The whole first, then what is left of it in the daemon's answers.
+                add(url.clone(), "webhook");
+                add(target.way.shown(), "webhook");
+            }
+        }
+    }
+    config
+        .alerts
+        .rules
+        .keys()
+        .for_each(|name| add(name.to_string(), "rule"));
     let files = [&config.key_file, &config.security.authorized_keys_file];
     for folder in files.into_iter().filter_map(|file| file.parent()) {
         add(folder.display().to_string(), "folder");

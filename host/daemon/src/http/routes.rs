@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::answer::{Format, JsonBody, Path, Query, Refusal};
 use crate::{
+    alert_watch,
     app::{App, blocking},
     describe::{self, read_auth_request},
     endpoint::Cookie,
@@ -115,6 +116,18 @@ pub(super) struct PeersQuery {
 
 pub(super) async fn why(State(app): State<Arc<App>>, format: Format, Path(peer): Path<String>) -> Answer {
     Ok(format.answer(why::why(&app, &peer).await?))
+}
+
+pub(super) async fn alerts(State(app): State<Arc<App>>, format: Format) -> Answer {
+    Ok(format.answer(app.alerts.describe()))
+}
+
+pub(super) async fn test_alert(
+    State(app): State<Arc<App>>,
+    format: Format,
+    Path(name): Path<String>,
+) -> Answer {
+    Ok(format.answer(alert_watch::test(&app, &name).await?))
 }
 
 /// Every live connection of every peer.

@@ -23,6 +23,8 @@ use crate::{
 
 /// States of a plugin, as [`peerup_lifecycle::Stage`] writes them.
 const STATES: [&str; 6] = ["loading", "ready", "active", "draining", "stopped", "failed"];
+/// How a rule of the alerts can stand.
+const ALERT_STATES: [&str; 3] = ["inactive", "pending", "firing"];
 /// Peers that have series of their own in one scrape.
 const MAX_PEERS: usize = 1024;
 
@@ -53,10 +55,17 @@ pub(crate) async fn scrape(app: &App) -> Result<String, Failure> {
     }
     add_peers(&mut sheet, app, &snapshot);
     add_streams(&mut sheet, &app.meters);
+    for limit in app.throttles.view() {
+        let labels = [limit.kind, limit.of.as_str()];
+        sheet.whole(&table::LIMIT, &labels, limit.rate);
+        sheet.whole(&table::LIMIT_WAITS, &labels, limit.stats.waits);
+        sheet.real(&table::LIMIT_WAITED, &labels, limit.stats.waited.as_secs_f64());
+    }
     add_node(&mut sheet, app);
     for view in app.plugins.views().values() {
         add_plugin(&mut sheet, view);
     }
+    add_alerts(&mut sheet, app);
     add_config(&mut sheet, app);
     add_process(&mut sheet);
     let left_out = sheet.left_out();
@@ -166,6 +175,19 @@ fn add_plugin(sheet: &mut Sheet, view: &PluginView) {
         sheet.whole(&table::PLUGIN_STORE, &[name], bytes);
     }
     sheet.whole(&table::PLUGIN_LOG, &[name], stats.log_lines_dropped);
+}
+
+fn add_alerts(sheet: &mut Sheet, app: &App) {
+    for (rule, stage) in app.alerts.stages() {
+        for state in ALERT_STATES {
+            sheet.flag(&table::ALERT, &[&rule, state], state == stage);
+        }
+    }
+    for counts in app.alerts.counts() {
+        for (outcome, count) in counts.outcomes {
+            sheet.whole(&table::ALERT_MESSAGES, &[&counts.target, outcome], count);
+        }
+    }
 }
 
 fn add_config(sheet: &mut Sheet, app: &App) {

@@ -36,6 +36,9 @@ metrics! {
     STREAM_BYTES: Counter "peerup_stream" ["bytes"] ("service", "peer", "path", "direction") "Bytes of streams with peers, as plugins see them. `service` is `-` where the protocol is a plugin's own.";
     STREAMS: Counter "peerup_streams" ("service", "peer", "path", "opened_by") "Streams with peers.";
     STREAMS_OPEN: Gauge "peerup_streams_open" ("service", "peer", "path") "Streams with peers that are open.";
+    LIMIT: Gauge "peerup_bandwidth_limit" ["bytes_per_second"] ("kind", "of") "The limit that all streams of a peer or a service share. `kind` is `peer` or `service`, `of` its id or name; absent where there is none.";
+    LIMIT_WAITS: Counter "peerup_bandwidth_waits" ("kind", "of") "Times that a stream had to wait for its turn because of that limit.";
+    LIMIT_WAITED: Counter "peerup_bandwidth_wait" ["seconds"] ("kind", "of") "How long those turns were away, all together.";
     REFUSALS: Counter "peerup_stream_refusals" ("reason") "Streams of peers that were refused.";
     OPENINGS: Counter "peerup_stream_openings" ("outcome") "What opening a stream to a peer came to.";
 
@@ -62,6 +65,8 @@ metrics! {
     PLUGIN_STORE: Gauge "peerup_plugin_store" ["bytes"] ("plugin") "What its store holds; absent before the store was opened.";
     PLUGIN_LOG: Counter "peerup_plugin_log_lines_left_out" ("plugin") "Lines of its log that were left out, because there were too many.";
 
+    ALERT: Gauge "peerup_alert_state" ("rule", "state") "1 for the state that a rule of the alerts is in, 0 for the others.";
+    ALERT_MESSAGES: Counter "peerup_alert_messages" ("target", "outcome") "What came of messages to a target: `delivered`, `failed` (given up), `dropped` (no room); and `retried` for each attempt that was not the last.";
     RELOADS: Counter "peerup_config_reloads" ("outcome") "Times that the config was read again.";
     RELOADED: Gauge "peerup_config_last_success_timestamp" ["seconds"] () "When the config was last read and put in force, in seconds since 1970.";
     RELOAD_OK: Gauge "peerup_config_last_reload_successful" () "Whether the last reading of the config worked.";

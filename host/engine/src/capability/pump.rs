@@ -12,13 +12,13 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::BytesMut;
+use futures::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::{Sleep, sleep, timeout},
+    time::{sleep, timeout},
 };
 use wasmtime::{
     StoreContextMut,
@@ -26,11 +26,12 @@ use wasmtime::{
 };
 
 use crate::{
-    duplex::WriteHalf,
+    duplex::{Shared, WriteHalf},
     ending::{CLOSE_TIMEOUT, Ending},
     error::HostError,
     splice::{self, Done, Source},
     stats::Counters,
+    throttle,
 };
 
 /// The most that one read brings into the plugin.
@@ -38,16 +39,32 @@ const READ_BYTES: usize = 64 << 10;
 
 /// A wait between two portions of bytes.
 #[derive(Default)]
-struct Pause(Option<Pin<Box<Sleep>>>);
+struct Pause(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Pause {
-    fn start(&mut self, wait: Option<Duration>) {
-        self.0 = wait.map(|wait| Box::pin(sleep(wait)));
+    /// Counts bytes against the plugin's bandwidth and the limits that the stream shares with others. They have been
+    /// read or written; the next ones wait.
+    fn start(&mut self, counters: &Counters, stream: &Arc<Shared>, bytes: usize) {
+        let wait = counters.pass(bytes);
+        if wait.is_none() && !throttle::is_limiting(stream.throttles()) {
+            return;
+        }
+        let stream = stream.clone();
+        let mut pause = Box::pin(async move {
+            stream.pass(bytes).await;
+            if let Some(wait) = wait {
+                sleep(wait).await;
+            }
+        });
+        // The turn is taken now, not when the next bytes are wanted.
+        if pause.as_mut().now_or_never().is_none() {
+            self.0 = Some(pause);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(sleep) = &mut self.0 {
-            ready!(sleep.as_mut().poll(cx));
+        if let Some(pause) = &mut self.0 {
+            ready!(pause.as_mut().poll(cx));
             self.0 = None;
         }
         Poll::Ready(())
@@ -57,7 +74,7 @@ impl Pause {
 /// Reads a duplex for a plugin.
 pub(super) struct Producer {
     source: Option<Source>,
-    /// The plugin's bandwidth is used up until then.
+    /// A limit holds the next bytes back until then.
     pause: Pause,
     counters: Arc<Counters>,
     activity: Arc<AtomicU64>,
@@ -106,8 +123,11 @@ impl<D> StreamProducer<D> for Producer {
                 false => Poll::Pending,
             };
         }
-        let mut destination = destination.as_direct(store, READ_BYTES);
-        let mut buffer = ReadBuf::new(destination.remaining());
+        let most = throttle::portion(source.reader.shared().throttles()).min(READ_BYTES);
+        let mut destination = destination.as_direct(store, most);
+        let room = destination.remaining();
+        let most = room.len().min(most);
+        let mut buffer = ReadBuf::new(room.get_mut(..most).unwrap_or_default());
         match Pin::new(&mut source.reader).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => this.end(Ok(())),
             Poll::Ready(Ok(())) => {
@@ -116,7 +136,8 @@ impl<D> StreamProducer<D> for Producer {
                     this.counters.bytes_in.fetch_add(count as u64, Ordering::Relaxed);
                 }
                 this.activity.fetch_add(1, Ordering::Relaxed);
-                this.pause.start(this.counters.pass(count));
+                let stream = source.reader.shared();
+                this.pause.start(&this.counters, stream, count);
                 destination.mark_written(count);
                 Poll::Ready(Ok(StreamResult::Completed))
             }
@@ -145,7 +166,7 @@ pub(super) struct Consumer {
     counters: Arc<Counters>,
     ending: Arc<Ending>,
     activity: Arc<AtomicU64>,
-    /// The plugin's bandwidth is used up until then.
+    /// A limit holds the next bytes back until then.
     pause: Pause,
     /// Bytes were taken and the transport has yet to take them from us.
     flushing: bool,
@@ -223,7 +244,10 @@ impl<D> StreamConsumer<D> for Consumer {
         if bytes.remaining().is_empty() {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
-        match Pin::new(&mut *writer).poll_write(cx, bytes.remaining()) {
+        let most = throttle::portion(writer.shared().throttles());
+        let portion = bytes.remaining();
+        let portion = portion.get(..most).unwrap_or(portion);
+        match Pin::new(&mut *writer).poll_write(cx, portion) {
             Poll::Ready(Ok(0)) => this.fail(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Ok(count)) => {
                 bytes.mark_read(count);
@@ -231,7 +255,7 @@ impl<D> StreamConsumer<D> for Consumer {
                     this.counters.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
                 }
                 this.activity.fetch_add(1, Ordering::Relaxed);
-                this.pause.start(this.counters.pass(count));
+                this.pause.start(&this.counters, writer.shared(), count);
                 this.poll_flushed(cx, finish)
             }
             Poll::Ready(Err(error)) => this.fail(error),

@@ -61,6 +61,12 @@ impl GuardCell {
         self.seen.load_full()
     }
 
+    /// Returns how the config stands, and what last became of one that was applied, without waiting for what is under way.
+    pub fn known(&self) -> (GuardState, Option<ConfigEvent>) {
+        let seen = self.seen();
+        (seen.state.clone(), seen.last.clone())
+    }
+
     /// Tells what became of the machine.
     pub(super) fn publish(&self, held: &HeldGuard) {
         self.seen.store(Arc::new(Seen {
