@@ -65,6 +65,7 @@ const WORDS: [(&str, &[&str]); 25] = [
             "upgrade",
             "remove",
             "rollback",
+            "confirm",
             "publish",
         ],
     ),

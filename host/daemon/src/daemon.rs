@@ -44,6 +44,8 @@ const REVIEW_TIME: Duration = Duration::from_secs(15);
 /// How long after a change it is looked at again before it is read: an editor that empties a file and then
 /// writes it must not lock everybody out in between.
 const KEYS_SETTLE: Duration = Duration::from_millis(50);
+/// How long after its start a daemon has made the first rounds of what it does again and again.
+const START_OVER: Duration = Duration::from_secs(20);
 /// How long a start waits for a first reservation before it says why there is none.
 const RESERVATION_WAIT: Duration = Duration::from_secs(10);
 /// How often a start looks at what the relays have answered.
@@ -126,6 +128,7 @@ impl Daemon {
         app.tasks.spawn(peerup_ops::watch_config(app.clone()));
         app.tasks.spawn(trials::watch(app.clone()));
         app.tasks.spawn(alert_watch::watch(app.clone()));
+        app.tasks.spawn(slim_down(app.clone()));
         app.set_keeper(Arc::new(StandingProxies::new(&app)));
         app.keep_proxies().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));
@@ -471,6 +474,16 @@ fn start_failure(error: &StartError) -> Failure {
         )
         .with_hint("see who has it with: ss -lntup; or choose another port under network.listen_addresses"),
         _ => Failure::new(ErrorCode::Failed, error.to_string()),
+    }
+}
+
+/// Lets go of what only the start needed in memory, once it is over.
+async fn slim_down(app: Arc<App>) {
+    tokio::select! {
+        () = app.shutdown.cancelled() => {}
+        () = tokio::time::sleep(START_OVER) => {
+            let _ = tokio::task::spawn_blocking(peerup_ops::let_go_of_the_start).await;
+        }
     }
 }
 

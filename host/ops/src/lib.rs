@@ -17,6 +17,7 @@ mod metrics;
 mod notify;
 mod process;
 mod scrape;
+mod slim;
 mod watch;
 mod watchdog;
 
@@ -36,5 +37,6 @@ pub use metrics::{Kind, Metric, Sheet, markdown};
 pub use notify::{notify_ready, notify_reloading, notify_status, notify_stopping, watchdog_timeout};
 pub use process::{PROCESS_METRICS, add_process};
 pub use scrape::{METRICS_TYPE, serve_scrapes};
+pub use slim::let_go_of_the_start;
 pub use watch::{Observer, Watch, watch};
 pub use watchdog::{Action, Plan, Watchdog};
