@@ -9,6 +9,7 @@ mod figures;
 mod ground;
 mod lan;
 mod matrix;
+mod moves;
 mod nats;
 mod pair;
 mod record;

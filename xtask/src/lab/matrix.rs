@@ -1,6 +1,6 @@
 //! The matrix: each case with the little internet that it is set in.
 
-use super::{Case, PRESERVING, changes, ground, lan, nats, relays};
+use super::{Case, PRESERVING, changes, ground, lan, moves, nats, relays};
 
 const REMAPPED: &str = "NAT, other ports";
 const SYMMETRIC: &str = "NAT, symmetric";
@@ -11,7 +11,7 @@ const BAD_LINK: &str = "NAT, ports kept, 60 ms, 1 % loss";
 const SAME: &str = "one network";
 
 /// The cases.
-pub(super) static CASES: [Case; 22] = [
+pub(super) static CASES: [Case; 23] = [
     Case {
         name: "port-preserving",
         shows: "two NATs that keep ports: direct over QUIC",
@@ -187,5 +187,13 @@ pub(super) static CASES: [Case; 22] = [
         laptop: PRESERVING,
         ground: ground::as_it_is,
         run: changes::streams_on_direct,
+    },
+    Case {
+        name: "dns-moves",
+        shows: "the relay's name cannot be looked up, then the DNS server is another one: reserved without a restart",
+        home: PRESERVING,
+        laptop: PRESERVING,
+        ground: ground::as_it_is,
+        run: moves::dns,
     },
 ];
