@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use peerup_testkit::{Process, poll};
+use serde_json::Value;
 
 use super::stage::{SOON, Stage};
 use crate::tools;
@@ -78,8 +79,8 @@ pub(super) fn dns(stage: &mut Stage) -> Result<()> {
     let relay = stage.relay.as_ref().context("no relay")?.id()?.to_owned();
     poll("an attempt that failed", RESERVED_WITHIN, || {
         let status = stage.home()?.ask("/v1/status")?;
-        let failed = status.to_string().contains("cannot be looked up");
-        Ok(failed.then_some(()))
+        let error = status.pointer("/relays/0/last_error").unwrap_or(&Value::Null);
+        Ok((!error.is_null()).then_some(()))
     })?;
     stage.note(&format!(
         "{NAME} cannot be looked up: home is up, without a reservation"
