@@ -67,27 +67,38 @@ fn show(context: &Context) -> Result<(), Failure> {
 
 /// Cuts the addresses of webhooks to their servers: the rest may be a secret.
 fn without_webhooks(text: &str, config: Option<&NodeConfig>) -> String {
-    let mut text = text.to_owned();
-    for target in config
-        .into_iter()
-        .flat_map(|config| config.alerts.targets.values())
-    {
-        if let AlertWay::Webhook { url, .. } = &target.way {
-            text = text.replace(url, &target.way.shown());
-        }
-    }
-    if config.is_some() {
-        return text;
-    }
-    // What cannot be read may have one all the same; then they are known by their form.
-    let cut = |line: &str| match line.split_once("://") {
-        Some((before, rest)) if line.contains("webhook") => {
-            let server = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            format!("{before}://{server}/...")
-        }
-        _ => line.to_owned(),
+    let Some(config) = config else {
+        // What cannot be read may have one all the same; then they are known by their form.
+        return text.lines().map(without_urls).collect::<Vec<_>>().join("\n");
     };
-    text.lines().map(cut).collect::<Vec<_>>().join("\n")
+    let mut addresses: Vec<(&String, String)> = config
+        .alerts
+        .targets
+        .values()
+        .filter_map(|target| match &target.way {
+            AlertWay::Webhook { url, .. } => Some((url, target.way.shown())),
+            AlertWay::Command(_) => None,
+        })
+        .collect();
+    // One may be the beginning of another.
+    addresses.sort_by_key(|(url, _)| std::cmp::Reverse(url.len()));
+    addresses.into_iter().fold(text.to_owned(), |text, (url, shown)| {
+        text.replace(url.as_str(), &shown)
+    })
+}
+
+/// Cuts every address of a web server in a line to the server, without a user and a password.
+fn without_urls(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("://") else {
+        return line.to_owned();
+    };
+    let end = rest
+        .find(|c: char| c.is_whitespace() || "'\"`".contains(c))
+        .unwrap_or(rest.len());
+    let (address, after) = rest.split_at(end);
+    let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
+    let server = authority.rsplit('@').next().unwrap_or_default();
+    format!("{before}://{server}/...{}", without_urls(after))
 }
 
 async fn status(context: &Context) -> Result<(), Failure> {
@@ -188,4 +199,26 @@ fn tell_at_rest(context: &Context, path: &Path, status: &str) -> Result<(), Fail
 fn read_text(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path)
         .map_err(|error| failed(format!("{} cannot be read: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_what_cannot_be_read_is_cut_to_its_server() {
+        for (line, cut) in [
+            (
+                "    webhook: https://h.example/s/T0?k=1",
+                "    webhook: https://h.example/...",
+            ),
+            (
+                "      'https://me:secret@h.example:8443/x' # old: http://i.example/y z",
+                "      'https://h.example:8443/...' # old: http://i.example/... z",
+            ),
+            ("  local_address: localhost:80", "  local_address: localhost:80"),
+        ] {
+            assert_eq!(without_urls(line), cut);
+        }
+    }
 }

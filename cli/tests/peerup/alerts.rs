@@ -190,7 +190,7 @@ fn what_may_be_a_secret_is_in_nothing_that_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::init(folder.path(), "home");
     node.edit(|text| {
-        format!("{text}\nalerts:\n  targets:\n    qwchat: {{webhook: 'https://qwhooks.example.org/qwsecret/T0?key=qwkey'}}\n")
+        format!("{text}\nalerts:\n  targets:\n    qwchat: {{webhook: 'https://qwhooks.example.org/qwsecret/T0?key=qwkey'}}\n    qwbare: {{webhook: 'https://qwhooks.example.org'}}\n")
     });
     let shown = node.run(&["config", "show"]).ok();
     assert!(

@@ -245,6 +245,9 @@ fn checked_url(url: String) -> Result<String, String> {
         // Not repeated: it may be a secret.
         _ => return Err("is not an address that begins with https:// or http://".to_owned()),
     }
+    if url.ends_with("/...") {
+        return Err("was cut, as it is where configs are shown; write the whole address".to_owned());
+    }
     if server_of(&url) != url.split(['/', '?', '#']).take(3).collect::<Vec<_>>().join("/") {
         return Err("has a user and a password in it; write them into the authorization_file".to_owned());
     }

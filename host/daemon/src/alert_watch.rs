@@ -77,7 +77,8 @@ fn desk<'a>(app: &'a App, node: &'a AlertNode) -> Desk<'a> {
 
 /// Takes what the rules ask for. What does not answer is left unknown.
 async fn sample(app: &App, config: &NodeConfig) -> Sample {
-    let snapshot = status::snapshot(app).await.ok();
+    let snapshot = tokio::time::timeout(LOOK_EVERY, status::snapshot(app)).await;
+    let snapshot = snapshot.ok().and_then(Result::ok);
     let connected = snapshot.as_ref().map(|snapshot| {
         let here = snapshot.peers.iter();
         here.filter(|peer| peer.connections.iter().any(status::is_answering))

@@ -59,6 +59,11 @@ impl Bucket {
         };
     }
 
+    /// Takes an amount back that was not used after all.
+    pub(crate) fn give_back(&mut self, amount: f64) {
+        self.level = (self.level + amount).min(self.burst);
+    }
+
     /// Returns whether all of its burst is there.
     pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.refill(now);

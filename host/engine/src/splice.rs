@@ -155,7 +155,14 @@ async fn copy(
         let Some((mut chunk, count)) = chunk else { break };
         if limited {
             chunk.shrink_to(count);
-            turn(source.shared().clone(), sink, count, &mut unflushed).await?;
+            turn(
+                source.shared().clone(),
+                sink,
+                count,
+                &mut unflushed,
+                patience.write,
+            )
+            .await?;
         }
         let mut rest = chunk.get(..count).unwrap_or_default();
         while !rest.is_empty() {
@@ -165,7 +172,7 @@ async fn copy(
                 Ok(written) => {
                     rest = rest.get(written..).unwrap_or_default();
                     if let Some(pause) = direction.count(written) {
-                        paused(sink, pause).await?;
+                        paused(sink, pause, patience.write).await?;
                     }
                 }
                 Err(error) => return Err(CopyError::Write(error)),
@@ -196,6 +203,7 @@ async fn turn(
     sink: &mut WriteHalf,
     bytes: usize,
     unflushed: &mut bool,
+    patience: Duration,
 ) -> Result<(), CopyError> {
     let to = sink.shared().clone();
     let passed = async {
@@ -207,17 +215,24 @@ async fn turn(
         return Ok(());
     }
     if mem::take(unflushed) {
-        sink.flush().await.map_err(CopyError::Write)?;
+        flush(sink, patience).await?;
     }
     passed.await;
     Ok(())
 }
 
 /// Waits out the plugin's bandwidth; what was written goes out before.
-async fn paused(sink: &mut WriteHalf, pause: Duration) -> Result<(), CopyError> {
-    sink.flush().await.map_err(CopyError::Write)?;
+async fn paused(sink: &mut WriteHalf, pause: Duration, patience: Duration) -> Result<(), CopyError> {
+    flush(sink, patience).await?;
     sleep(pause).await;
     Ok(())
+}
+
+async fn flush(sink: &mut WriteHalf, patience: Duration) -> Result<(), CopyError> {
+    let flushed = timeout(patience, sink.flush()).await;
+    flushed
+        .map_err(|_| CopyError::Stuck(patience))?
+        .map_err(CopyError::Write)
 }
 
 /// Waits for bytes, flushing what was written while there are none. A wait holds no buffer: ten thousand

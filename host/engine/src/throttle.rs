@@ -111,8 +111,14 @@ impl Throttle {
             let changed = self.changed.notified();
             pin!(changed);
             changed.as_mut().enable();
+            let rate = self.rate.load(Ordering::Relaxed);
             let Some(wait) = self.reserve(clock::now(), bytes) else {
                 return;
+            };
+            let turn = Turn {
+                of: self,
+                bytes,
+                rate,
             };
             self.waits.fetch_add(1, Ordering::Relaxed);
             let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
@@ -120,7 +126,10 @@ impl Throttle {
             select! {
                 biased;
                 () = changed => {}
-                () = sleep(wait) => return,
+                () = sleep(wait) => {
+                    turn.use_up();
+                    return;
+                }
             }
         }
     }
@@ -128,6 +137,32 @@ impl Throttle {
     fn lock(&self) -> MutexGuard<'_, Bucket> {
         // A panic while the lock is held leaves a bucket that is whole.
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A turn that is waited for. Whoever stops waiting gives it back, or streams that are reset together would leave a silence.
+struct Turn<'a> {
+    of: &'a Throttle,
+    bytes: usize,
+    /// Where the limit has changed since, what was owed is forgiven already.
+    rate: u64,
+}
+
+impl Turn<'_> {
+    fn use_up(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut bucket = self.of.lock();
+        if self.of.rate.load(Ordering::Relaxed) == self.rate {
+            bucket.give_back(self.bytes as f64);
+        }
     }
 }
 
@@ -203,6 +238,28 @@ mod tests {
         let stats = limit.stats();
         assert_eq!(stats.waits, 32);
         assert!(stats.waited >= Duration::from_secs(2), "{stats:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_are_reset_while_they_wait_leave_no_silence_behind() {
+        let limit = Throttle::new(Some(RATE));
+        limit.pass(RATE as usize).await;
+        let mut streams = tokio::task::JoinSet::new();
+        for _ in 0..500 {
+            let limit = limit.clone();
+            streams.spawn(async move { limit.pass(MIN_PORTION).await });
+        }
+        while limit.stats().waits < 500 {
+            tokio::task::yield_now().await;
+        }
+        streams.shutdown().await;
+        let started = time::Instant::now();
+        limit.pass(MIN_PORTION).await;
+        assert!(
+            started.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            started.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]

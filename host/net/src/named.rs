@@ -29,7 +29,7 @@ use libp2p::{
 use tokio::{sync::Semaphore, time::sleep};
 
 /// Look-ups at once. Each holds a thread for as long as the system takes, which is long where no server answers.
-const MAX_LOOKUPS: usize = 16;
+const MAX_LOOKUPS: usize = 64;
 /// How many addresses of one name are dialled.
 const MAX_ADDRESSES: usize = 8;
 /// How long an address may try before the next of the same name is dialled beside it.

@@ -19,6 +19,8 @@ use crate::{
 pub const MAX_PATH_INFO: usize = 2048;
 /// The most candidates in one message.
 pub const MAX_CANDIDATES: usize = 16;
+/// The most names among them. Each look-up that nobody answers holds a thread for half a minute.
+const MAX_NAMES: usize = 2;
 /// The longest candidate in bytes, as a binary multiaddr.
 pub const MAX_CANDIDATE: usize = 128;
 
@@ -155,7 +157,8 @@ impl PathInfo {
         message
     }
 
-    /// Reads a message. Candidates of a kind that this node does not know or does not dial are left out.
+    /// Reads a message. Candidates of a kind that this node does not know or does not dial are left out, and so are
+    /// names past the second.
     pub fn decode(bytes: &[u8]) -> Result<Self, PathInfoError> {
         if bytes.len() > MAX_PATH_INFO {
             return Err(PathInfoError::TooLong);
@@ -168,13 +171,16 @@ impl PathInfo {
         if usize::from(*count) > MAX_CANDIDATES {
             return Err(PathInfoError::TooManyCandidates(*count));
         }
-        let mut candidates = Vec::new();
+        let (mut candidates, mut names) = (Vec::new(), 0);
         for _ in 0..*count {
             let candidate = take_candidate(&mut rest)?;
             if let Ok(address) = Multiaddr::try_from(candidate.to_vec())
                 && is_candidate(&address)
             {
-                candidates.push(address);
+                names += usize::from(is_named(&address));
+                if !is_named(&address) || names <= MAX_NAMES {
+                    candidates.push(address);
+                }
             }
         }
         Ok(Self {
@@ -198,6 +204,15 @@ fn take_candidate<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PathInfoError> {
         .ok_or(PathInfoError::CutShort)?;
     *rest = after;
     Ok(candidate)
+}
+
+/// Whether it has to be looked up before it is dialled.
+fn is_named(address: &Multiaddr) -> bool {
+    let host = address.iter().next();
+    matches!(
+        host,
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_))
+    )
 }
 
 /// Returns whether the address is a direct one that another machine may dial: an IP address or a DNS name with a

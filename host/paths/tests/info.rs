@@ -139,6 +139,17 @@ fn an_address_of_an_unknown_kind_is_left_out() {
 }
 
 #[test]
+fn names_past_the_second_are_left_out() {
+    let mut many = info();
+    many.candidates = (0..5)
+        .map(|index| address(&format!("/dns4/n{index}.example/tcp/1")))
+        .collect();
+    many.candidates.push(address("/ip4/198.51.100.7/tcp/1"));
+    let read = PathInfo::decode(&many.encode()).unwrap().candidates;
+    assert_eq!(read, [&many.candidates[..2], &many.candidates[5..]].concat());
+}
+
+#[test]
 fn what_does_not_fit_is_left_out() {
     let long = |index: usize| address(&format!("/dns/{}{index:03}.example/tcp/443", "a".repeat(110)));
     assert!(long(0).len() <= MAX_CANDIDATE && long(0).len() > 120);
@@ -201,9 +212,14 @@ proptest! {
         nat in nats(),
         candidates in proptest::collection::vec(candidates(), 0..=MAX_CANDIDATES),
     ) {
-        let info = PathInfo { wants_direct, nat, candidates };
+        let mut info = PathInfo { wants_direct, nat, candidates };
         let bytes = info.encode();
         prop_assert!(bytes.len() <= MAX_PATH_INFO);
+        let mut names = 0;
+        info.candidates.retain(|one| {
+            names += usize::from(one.to_string().starts_with("/dns/"));
+            !one.to_string().starts_with("/dns/") || names <= 2
+        });
         prop_assert_eq!(PathInfo::decode(&bytes), Ok(info));
     }
 

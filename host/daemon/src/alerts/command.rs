@@ -226,7 +226,7 @@ mod tests {
         let (config, folder) = (config(), tempfile::tempdir().unwrap());
         let script = "sleep 1000 & echo $! >\"$1/child\"; mkfifo \"$1/never\"; read x <\"$1/never\"";
         let words = shell(script, folder.path());
-        let limit = Duration::from_secs(2);
+        let limit = Duration::from_secs(5);
         let outcome = run(config.path(), &words, limit, "pager", &message("firing")).await;
         assert!(
             matches!(&outcome, Outcome::Refused(why) if why.contains("killed")),
@@ -236,9 +236,14 @@ mod tests {
         let stat = format!("/proc/{}/stat", child.trim());
         // A zombie that nobody has waited for yet is as good as gone.
         let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
-        while lives() {
-            tokio::task::yield_now().await;
-        }
+        let gone = async {
+            while lives() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone)
+            .await
+            .expect("it lives on");
     }
 
     #[tokio::test]
