@@ -179,8 +179,10 @@ fn a_users_service_is_put_in_place_by_the_users_own_manager() {
 #[test]
 fn a_user_without_lingering_is_told_how_to_have_it() {
     let installer = user_of(Path::new("/home/ada"), Manager::Systemd);
-    let mut system = FakeSystem::default();
-    system.lingering = "yes";
+    let mut system = FakeSystem {
+        lingering: "yes",
+        ..FakeSystem::default()
+    };
     assert_eq!(installer.session_note_on(&mut system), None);
     system.lingering = "no";
     let note = installer.session_note_on(&mut system).unwrap();
