@@ -273,7 +273,7 @@ pub(crate) enum DaemonCommand {
     },
     /// Read config and authorized_keys again.
     Reload,
-    /// Install the daemon as a service of systemd, run as the user peerup with its config in /etc/peerup.
+    /// Install the daemon as a service: the machine's, run as the user peerup with its config in /etc/peerup, or your own.
     Install(DaemonInstall),
     /// End that service and take unit and program away; config, key and user stay.
     Uninstall(DaemonPlace),
@@ -290,6 +290,9 @@ pub(crate) struct DaemonInstall {
 
 #[derive(Debug, Args)]
 pub(crate) struct DaemonPlace {
+    /// A service of your own instead of the machine's: the program in ~/.local/bin, your config, no root.
+    #[arg(long, conflicts_with_all = ["prefix", "root"])]
+    pub(crate) user: bool,
     /// Folder with `bin` for the program.
     #[arg(long, value_name = "DIR", env = "PEERUP_PREFIX", default_value = "/usr/local")]
     pub(crate) prefix: PathBuf,

@@ -68,7 +68,7 @@ pub enum Command {
     Deauthorize(DeauthorizeArguments),
     /// List the authorised peers
     ListPeers(OutputArguments),
-    /// Install the relay as a service of systemd, look whether it is well installed, or take it away
+    /// Install the relay as a service, look whether it is well installed, or take it away
     Setup(SetupArguments),
     /// Show how the running relay is: peers, reservations, circuits
     Status(OutputArguments),

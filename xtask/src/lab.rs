@@ -20,6 +20,7 @@ mod sequence;
 mod soak;
 mod spread;
 mod stage;
+mod systemd;
 mod traffic;
 mod transcript;
 mod tunnels;
@@ -93,7 +94,7 @@ struct Case {
 }
 
 /// What a pair of nodes does for a person.
-static CASES: [Case; 7] = [
+static CASES: [Case; 8] = [
     Case {
         name: "nat",
         shows: "the lab itself: hosts reach the public segment, nothing unasked reaches them",
@@ -150,10 +151,21 @@ static CASES: [Case; 7] = [
         ground: ground::as_it_is,
         run: failures::failures,
     },
+    Case {
+        name: "systemd",
+        shows: "installed in a machine with a booted systemd: up, killed, reloaded, broken, stopped, taken away",
+        home: NOWHERE,
+        laptop: NOWHERE,
+        ground: ground::as_it_is,
+        run: systemd::systemd,
+    },
 ];
 
 /// What stands in front of both nodes where the kind of NAT makes no difference.
 const PRESERVING: &str = "NAT, ports kept";
+
+/// What stands there where a case has no nodes between NATs.
+const NOWHERE: &str = "-";
 
 /// Runs one case or all, or measures.
 ///

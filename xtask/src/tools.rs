@@ -9,7 +9,7 @@ use peerup_testkit::run;
 use crate::workspace::{self, WASM_TARGET};
 
 /// A program, where it is looked for beside PATH, and the Debian package that brings it.
-const SYSTEM_TOOLS: [(&str, &str); 10] = [
+const SYSTEM_TOOLS: [(&str, &str); 11] = [
     ("ping", "iputils-ping"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
@@ -20,6 +20,7 @@ const SYSTEM_TOOLS: [(&str, &str); 10] = [
     ("iperf3", "iperf3"),
     ("dnsmasq", "dnsmasq-base"),
     ("python3", "python3"),
+    ("systemd-nspawn", "systemd-container"),
 ];
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);

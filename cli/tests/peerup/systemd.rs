@@ -3,6 +3,7 @@
 
 use std::{
     os::{fd::OwnedFd, unix::fs::PermissionsExt, unix::net::UnixListener},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -224,15 +225,130 @@ fn a_socket_that_others_may_open_is_refused() {
     Outcome::from(ended).fails(1, &["open to other users", "666", "SocketMode=0600"]);
 }
 
+/// Programs that stand in for those of the system: `systemctl` writes down what it is asked, and nobody lingers.
+fn fake_system(folder: &Path) -> String {
+    let fake = folder.join("fake");
+    std::fs::create_dir_all(&fake).unwrap();
+    let asked = folder.join("asked");
+    let systemctl = format!(
+        "if [ \"$1\" = --version ]; then echo systemd 257; else echo \"$@\" >> {}; fi",
+        asked.display()
+    );
+    for (name, script) in [("systemctl", systemctl.as_str()), ("loginctl", "echo no")] {
+        std::fs::write(fake.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(fake.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:{}", fake.display(), std::env::var("PATH").unwrap())
+}
+
+/// Has root run a command as a user who is not.
+fn not_as_root(command: Command) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return command;
+    }
+    let mut lesser = Command::new("setpriv");
+    lesser
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        lesser.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => lesser.env(name, value),
+            None => lesser.env_remove(name),
+        };
+    }
+    lesser
+}
+
+#[test]
+fn a_users_own_daemon_is_installed_checked_and_taken_away_without_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = fake_system(folder.path());
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        for owned in [folder.path(), &home] {
+            std::os::unix::fs::chown(owned, Some(65534), Some(65534)).unwrap();
+        }
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = crate::support::bare(&home, arguments);
+        command.arg("--user").env("PATH", &path);
+        Outcome::of(not_as_root(command))
+    };
+
+    run(&["daemon", "install", "--check"]).fails(7, &["[FAIL]", "peerup daemon install --user"]);
+    let done = run(&["daemon", "install"]);
+    for told in [
+        "next: ",
+        "loginctl enable-linger",
+        "peerup relay add ADDR\n",
+        "peerup invite",
+    ] {
+        assert!(done.stderr.contains(told), "{told}: {}", done.stderr);
+    }
+    done.ok();
+    let config = home.join("xdg/peerup/config.yaml");
+    assert!(config.exists() && home.join(".local/bin/peerup").exists());
+    let definition = home.join(".config/systemd/user/peerup.service");
+    let unit = std::fs::read_to_string(&definition).unwrap();
+    assert!(
+        unit.contains(&format!("--config {}\n", config.display())),
+        "{unit}"
+    );
+    run(&["daemon", "install", "--check"]).ok();
+    let found = run(&["auth", "list"]);
+    assert_ne!(
+        found.code, 4,
+        "the config is not where commands look for it: {found:?}"
+    );
+    run(&["daemon", "uninstall"]).ok();
+    assert!(!definition.exists() && !home.join(".local/bin/peerup").exists());
+    assert!(config.with_file_name("identity.key").exists());
+    let asked = std::fs::read_to_string(folder.path().join("asked")).unwrap();
+    assert_eq!(
+        asked.lines().collect::<Vec<_>>(),
+        [
+            "--user is-active peerup.service",
+            "--user daemon-reload",
+            "--user enable peerup.service",
+            "--user restart peerup.service",
+            "--user is-active peerup.service",
+            "--user disable --now peerup.service",
+            "--user daemon-reload",
+        ]
+    );
+}
+
+#[test]
+fn a_users_own_daemon_is_not_for_root_and_not_for_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = crate::support::bare(folder.path(), arguments);
+        command.env("PATH", folder.path());
+        Outcome::of(command)
+    };
+    for place in ["--root", "--prefix"] {
+        let outcome = run(&["daemon", "install", "--user", place, "/nowhere"]);
+        assert_eq!(outcome.code, 2, "{outcome:?}");
+        let refused = format!("'--user' cannot be used with '{place} <DIR>'");
+        assert!(outcome.stderr.contains(&refused), "{outcome:?}");
+    }
+    if rustix::process::geteuid().is_root() {
+        for command in ["install", "uninstall"] {
+            run(&["daemon", command, "--user"]).fails(2, &["this is root", "next: run it as that user"]);
+        }
+    }
+}
+
 #[test]
 fn the_daemon_is_installed_into_an_image_checked_and_taken_away() {
     let (folder, node) = node();
-    let (root, fake) = (folder.path().join("image"), folder.path().join("fake"));
-    std::fs::create_dir_all(&fake).unwrap();
-    let systemctl = fake.join("systemctl");
-    std::fs::write(&systemctl, "#!/bin/sh\necho systemd 257\n").unwrap();
-    std::fs::set_permissions(&systemctl, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", fake.display(), std::env::var("PATH").unwrap());
+    let (root, path) = (folder.path().join("image"), fake_system(folder.path()));
     let run = |arguments: &[&str]| {
         let mut command = crate::support::bare(&node.folder, arguments);
         command.arg("--root").arg(&root).env("PATH", &path);

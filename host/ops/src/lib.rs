@@ -31,7 +31,7 @@ pub use config_guard::{
     roll_back_config, watch_config,
 };
 pub use flood::lines_left_out;
-pub use install::{Finding, InstallError, Installer, Service};
+pub use install::{Finding, Installer, Manager, Scope, Service, User};
 pub use log::{AlsoLog, FileLog, LogError, LogGuard, LogOptions, start_log};
 pub use metrics::{Kind, Metric, Sheet, markdown};
 pub use notify::{notify_ready, notify_reloading, notify_status, notify_stopping, watchdog_timeout};

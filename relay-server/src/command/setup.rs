@@ -1,10 +1,10 @@
-//! `setup`: the relay as a service of systemd.
+//! `setup`: the relay as a service of systemd or launchd.
 
 use std::path::Path;
 
 use peerup_config::load_relay;
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::{Finding, InstallError, Installer, Service};
+use peerup_ops::{Finding, Installer, Manager, Scope, Service};
 
 use super::{init, tell};
 use crate::arguments::{InitArguments, SetupArguments};
@@ -13,6 +13,8 @@ use crate::server::check;
 const SERVICE: Service = Service {
     name: "relay-server",
     unit: include_str!("../../../packaging/systemd/relay-server.service"),
+    label: "org.peerup.relay-server",
+    plist: include_str!("../../../packaging/launchd/org.peerup.relay-server.plist"),
     user: "peerup-relay",
     folder: "etc/peerup-relay",
 };
@@ -20,49 +22,41 @@ const SERVICE: Service = Service {
 /// Installs, checks or uninstalls.
 pub(super) fn setup(arguments: &SetupArguments) -> Result<(), Failure> {
     let installer = Installer {
-        root: arguments.root.clone(),
-        prefix: arguments.prefix.clone(),
+        manager: Manager::of_this_system(),
+        scope: Scope::Machine {
+            root: arguments.root.clone(),
+            prefix: arguments.prefix.clone(),
+        },
     };
     if arguments.check {
         return look(&installer);
     }
     let done = match arguments.uninstall {
-        true => installer.uninstall(&SERVICE).map_err(Refused::from),
+        true => installer.uninstall(&SERVICE),
         false => installer.install(&SERVICE, |folder| make_config(folder, arguments)),
     };
-    for line in done.map_err(|refused| refused.0)? {
+    for line in done? {
         tell(&line);
     }
     Ok(())
 }
 
-/// A failure of either kind.
-struct Refused(Failure);
-
-impl From<InstallError> for Refused {
-    fn from(error: InstallError) -> Self {
-        let failure = Failure::new(ErrorCode::Failed, error.to_string());
-        Self(failure.with_hint("run it as root; a second run goes on where this one stopped"))
-    }
-}
-
-fn make_config(folder: &Path, arguments: &SetupArguments) -> Result<Option<String>, Refused> {
+fn make_config(folder: &Path, arguments: &SetupArguments) -> Result<Option<String>, Failure> {
     let config = folder.join("relay-server.yaml");
     if config.exists() {
         return Ok(None);
     }
-    let made = init::init(&InitArguments {
+    init::init(&InitArguments {
         dir: folder.to_owned(),
         listen: Vec::new(),
         external: arguments.external.clone(),
-    });
-    made.map_err(Refused)?;
+    })?;
     Ok(Some(format!("made {}", config.display())))
 }
 
 fn look(installer: &Installer) -> Result<(), Failure> {
     let mut findings = installer.check(&SERVICE);
-    let config = installer.root.join(SERVICE.folder).join("relay-server.yaml");
+    let config = installer.folder(&SERVICE).join("relay-server.yaml");
     let shown = config.display().to_string();
     let checked = load_relay(&config).map_err(|error| error.to_string());
     findings.push(
