@@ -103,7 +103,7 @@ async fn serve_signals(daemon: &Daemon, signals: &mut Signals) {
                 Asked::Reload => match daemon.reload().await {
                     Ok(()) => tracing::info!("the config was read again"),
                     Err(failure) => {
-                        tracing::error!(error = %failure.message, "the config was not read again; the one before stays in force");
+                        tracing::error!(error = %failure.message, "the reload failed; what it did not change stays in force");
                     }
                 },
                 #[cfg(debug_assertions)]

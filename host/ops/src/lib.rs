@@ -3,7 +3,7 @@
 //! [`notify`](notify_ready) tells the service manager how the process is; [`Watchdog`] decides, without a clock of its
 //! own, when it may say that all is well, and [`watch`] carries that out from a thread that shares nothing with what
 //! it observes; [`start_log`] writes the log where it belongs and keeps a flood from filling the disk; [`Sheet`] and
-//! [`serve_scrapes`] answer Prometheus; a config that nobody confirms goes back: [`Guarded`].
+//! [`ScrapePlace`] answer Prometheus; a config that nobody confirms goes back: [`Guarded`].
 
 mod activation;
 mod config_command;
@@ -13,10 +13,13 @@ mod install;
 mod journal;
 mod log;
 mod log_file;
+mod log_place;
 mod metrics;
 mod notify;
 mod process;
+mod rotated;
 mod scrape;
+mod scrape_place;
 mod watch;
 mod watchdog;
 
@@ -31,10 +34,12 @@ pub use config_guard::{
 };
 pub use flood::lines_left_out;
 pub use install::{Finding, InstallError, Installer, Service};
-pub use log::{AlsoLog, FileLog, LogError, LogGuard, LogOptions, start_log};
+pub use log::{AlsoLog, FileLog, FilterFor, LogControl, LogError, LogGuard, LogOptions, start_log};
 pub use metrics::{Kind, Metric, Sheet, markdown};
 pub use notify::{notify_ready, notify_reloading, notify_status, notify_stopping, watchdog_timeout};
 pub use process::{PROCESS_METRICS, add_process};
-pub use scrape::{METRICS_TYPE, serve_scrapes};
+pub use rotated::RotatedFile;
+pub use scrape::METRICS_TYPE;
+pub use scrape_place::ScrapePlace;
 pub use watch::{Observer, Watch, watch};
 pub use watchdog::{Action, Plan, Watchdog};

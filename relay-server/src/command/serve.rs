@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use peerup_config::{RelayConfig, Vault, parse_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::{Attempt, Guarded, Observer, choose_config, config_problem, watch_config};
+use peerup_ops::{Attempt, Guarded, LogControl, Observer, choose_config, config_problem, watch_config};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,11 +26,11 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_millis(500);
 
 /// Runs the relay until a signal ends it.
-pub(super) fn serve(config: &Path) -> Result<(), Failure> {
+pub(super) fn serve(config: &Path, log: LogControl) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, log))
 }
 
 /// Checks what `serve` reads before it listens.
@@ -43,7 +43,7 @@ pub(super) fn validate(found: &Found) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(path: &Path) -> Result<(), Failure> {
+async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut socket = match AdminSocket::claim(path).await {
         Ok(socket) => Some(socket),
@@ -61,18 +61,19 @@ async fn run(path: &Path) -> Result<(), Failure> {
     let ((relay, config), held) = choose_config(vault, &mut Starting { path }).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let control = relay.control();
-    let health = config.health;
     let keeper = ConfigKeeper::new(
         control.clone(),
         (path.to_owned(), config),
         tasks.clone(),
         stop.clone(),
+        (log, health::router),
     );
     keeper.guard().install(held).await;
     let keeper = Arc::new(keeper);
     tasks.spawn(watch_config(keeper.clone()));
-    if let Some(address) = health {
-        tasks.spawn(serve_health(address, keeper.clone(), stop.clone()));
+    // A port that is taken must not keep the relay from running.
+    for unmet in keeper.take_places(&keeper.in_force()).await {
+        tracing::error!("{unmet}");
     }
     if let Some(listener) = socket.as_mut().and_then(AdminSocket::listener) {
         tasks.spawn(admin::serve(listener, keeper.clone(), stop.clone()));
@@ -148,17 +149,6 @@ async fn adopt(path: &Path) {
     }
 }
 
-/// A port that is taken must not keep the relay from running.
-async fn serve_health(address: std::net::SocketAddr, keeper: Arc<ConfigKeeper>, stop: CancellationToken) {
-    match tokio::net::TcpListener::bind(address).await {
-        Ok(listener) => {
-            tracing::info!(%address, "answers /healthz and /metrics");
-            peerup_ops::serve_scrapes(listener, health::router(keeper), stop).await;
-        }
-        Err(error) => tracing::error!(%address, %error, "health.listen_address cannot be listened on"),
-    }
-}
-
 /// What the watchdog looks at: all of it is this process, and none of it the network.
 fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, config: &Path) -> Vec<Observer> {
     let (alive, listening) = (control.clone(), control.clone());
@@ -200,7 +190,7 @@ fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, conf
     observers
 }
 
-async fn reload(keeper: &ConfigKeeper) {
+async fn reload(keeper: &Arc<ConfigKeeper>) {
     peerup_ops::notify_reloading();
     let status = match keeper.reload().await {
         Ok(_) => status_line(keeper).await,
