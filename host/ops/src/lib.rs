@@ -3,8 +3,10 @@
 //! [`notify`](notify_ready) tells the service manager how the process is; [`Watchdog`] decides, without a clock of its
 //! own, when it may say that all is well, and [`watch`] carries that out from a thread that shares nothing with what
 //! it observes; [`start_log`] writes the log where it belongs and keeps a flood from filling the disk; [`Sheet`] and
-//! [`ScrapePlace`] answer Prometheus; a config that nobody confirms goes back: [`Guarded`].
+//! [`ScrapePlace`] answer Prometheus; a config that nobody confirms goes back: [`Guarded`]; [`Signals`] and [`accept_own`] are how a process is
+//! spoken to.
 
+mod accept;
 mod activation;
 mod config_command;
 mod config_guard;
@@ -20,9 +22,11 @@ mod process;
 mod rotated;
 mod scrape;
 mod scrape_place;
+mod signals;
 mod watch;
 mod watchdog;
 
+pub use accept::{AcceptBounds, accept_own};
 pub use activation::{ActivationError, inherited_listener};
 pub use config_command::{
     config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest, who_asks,
@@ -41,5 +45,6 @@ pub use process::{PROCESS_METRICS, add_process};
 pub use rotated::RotatedFile;
 pub use scrape::METRICS_TYPE;
 pub use scrape_place::ScrapePlace;
+pub use signals::{Asked, Signals};
 pub use watch::{Observer, Watch, watch};
 pub use watchdog::{Action, Plan, Watchdog};

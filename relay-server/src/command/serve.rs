@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use peerup_config::{RelayConfig, Vault, parse_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::{Attempt, Guarded, LogControl, Observer, choose_config, config_problem, watch_config};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use peerup_ops::{
+    Asked, Attempt, Guarded, LogControl, Observer, Signals, choose_config, config_problem, watch_config,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,7 +45,9 @@ pub(super) fn validate(found: &Found) -> Result<(), Failure> {
 }
 
 async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+    let signals = Signals::new();
+    let mut signals = signals
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("no signals can be heeded: {error}")))?;
     let mut socket = match AdminSocket::claim(path).await {
         Ok(socket) => Some(socket),
         Err(failure) if failure.code == ErrorCode::Conflict => return Err(failure),
@@ -241,59 +244,5 @@ async fn stall(control: &RelayControl) {
     let asked = std::env::var("PEERUP_DEBUG_STALL_MS").ok();
     if let Some(time) = asked.and_then(|text| text.parse().ok()) {
         control.stall(Duration::from_millis(time)).await;
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    End,
-    Reload,
-    #[cfg(debug_assertions)]
-    Stall,
-}
-
-/// The signals that a relay heeds: `SIGINT` and `SIGTERM` end it, `SIGHUP` has it read its config again.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    #[cfg(debug_assertions)]
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let on = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(ErrorCode::Failed, format!("cannot listen for signals: {error}"))
-            })
-        };
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            #[cfg(debug_assertions)]
-            user: on(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Returns what the next signal asks for. Cancel safe.
-    async fn next(&mut self) -> Asked {
-        #[cfg(debug_assertions)]
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user.recv() => Asked::Stall,
-        }
-        #[cfg(not(debug_assertions))]
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
     }
 }
