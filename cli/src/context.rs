@@ -87,34 +87,23 @@ impl Context {
     /// The config names a file that cannot be written.
     pub(crate) fn start_log(&self, level: &str, log: Option<LogConfig>) -> Result<LogGuard, Failure> {
         let is_daemon = level == "info";
-        let configured = log.as_ref().and_then(|log| log.level.clone());
-        let level = match (self.quiet, self.verbose) {
-            (true, _) => "error",
-            (false, 0) => configured.as_deref().unwrap_or(level),
-            (false, 1) => {
-                "info,netlink_packet_route=error,peerup_daemon=debug,peerup_engine=debug,peerup_net=debug"
-            }
-            (false, _) => "debug",
-        };
-        // The kernel says more of its links than that crate knows, and it warns of each.
-        let level = match level {
-            "info" | "warn" => {
-                format!("{level},netlink_packet_route=error,libp2p_kad=error,libp2p_mdns=warn")
-            }
-            other => other.to_owned(),
-        };
-        let filter = EnvFilter::try_from_env("PEERUP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-        peerup_ops::start_log(LogOptions {
-            filter,
+        let (quiet, verbose, usual) = (self.quiet, self.verbose, level.to_owned());
+        let guard = peerup_ops::start_log(LogOptions {
+            filter: Box::new(move |configured| filter((quiet, verbose), configured.unwrap_or(&usual))),
             color: self.color,
-            file: log.and_then(file_log),
+            file: log.as_ref().and_then(FileLog::of),
+            level: log.and_then(|log| log.level),
             also: is_daemon.then(|| Box::new(DaemonLogLayer::new(self.log.clone())) as _),
         })
         .map_err(|error| {
             Failure::new(ErrorCode::Failed, error.to_string()).with_hint(
                 "change log.file in the config, or make its folder one that the daemon may write to",
             )
-        })
+        })?;
+        if is_daemon {
+            self.log.controlled_by(guard.control());
+        }
+        Ok(guard)
     }
 
     /// Returns what the config says of the log, where it can be read.
@@ -218,13 +207,25 @@ fn daemon_listens(path: &Path) -> bool {
     reachable_path(&socket).is_ok_and(|(path, _folder)| UnixStream::connect(path).is_ok())
 }
 
-/// Returns the file that a config has the daemon log to.
-fn file_log(log: LogConfig) -> Option<FileLog> {
-    Some(FileLog {
-        path: log.file?,
-        max_size: log.max_size,
-        keep: log.keep,
-    })
+/// Returns what is logged: the variable `PEERUP_LOG` goes before the flags, and they before the level that is usual or
+/// configured.
+fn filter((quiet, verbose): (bool, u8), level: &str) -> EnvFilter {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => level,
+        (false, 1) => {
+            "info,netlink_packet_route=error,peerup_daemon=debug,peerup_engine=debug,peerup_net=debug"
+        }
+        (false, _) => "debug",
+    };
+    // The kernel says more of its links than that crate knows, and it warns of each.
+    let level = match level {
+        "info" | "warn" => {
+            format!("{level},netlink_packet_route=error,libp2p_kad=error,libp2p_mdns=warn")
+        }
+        other => other.to_owned(),
+    };
+    EnvFilter::try_from_env("PEERUP_LOG").unwrap_or_else(|_| EnvFilter::new(level))
 }
 
 /// Returns the next step of a failure that names none of its own.

@@ -14,12 +14,10 @@ use libp2p::PeerId;
 use peerup_api::ConfigApplyRequest;
 use peerup_config::{MAX_CONFIG_BYTES, parse_relay, plan_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::Guarded;
+use peerup_ops::{AcceptBounds, Guarded, accept_own};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -31,12 +29,13 @@ use crate::snapshot::RelaySnapshot;
 const MAX_REQUEST: u64 = 6 * MAX_CONFIG_BYTES + (4 << 10);
 /// The longest answer, in bytes: a relay with ten thousand peers.
 const MAX_ANSWER: u64 = 8 << 20;
-/// Connections at once; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 16;
+/// Connections at once. A request that is under way at the end is not worth waiting for.
+const BOUNDS: AcceptBounds = AcceptBounds {
+    connections: 16,
+    last_answers: Duration::ZERO,
+};
 /// How long a connection may take in all.
 const EXCHANGE_TIME: Duration = Duration::from_secs(30);
-/// How long to wait after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What an operator asks of a running relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,47 +247,17 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve(listener: UnixListener, keeper: Arc<ConfigKeeper>, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepting = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            Some(_) = connections.join_next() => continue,
-            accepted = accepting => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) if is_ours(&stream) => {
-                let keeper = keeper.clone();
-                connections.spawn(async move {
-                    match timeout(EXCHANGE_TIME, exchange(stream, &keeper)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::debug!(%error, "an admin request broke off"),
-                        Err(_) => tracing::debug!("an admin request took too long"),
-                    }
-                    drop(slot);
-                });
-            }
-            Ok(_) => tracing::warn!("a connection of another user to the admin socket was refused"),
-            Err(error) => {
-                tracing::warn!(%error, "the admin socket did not accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    let serve = move |stream| {
+        let keeper = keeper.clone();
+        async move {
+            match timeout(EXCHANGE_TIME, exchange(stream, &keeper)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "an admin request broke off"),
+                Err(_) => tracing::debug!("an admin request took too long"),
             }
         }
-    }
-}
-
-fn is_ours(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| may_ask(peer.uid(), own))
-}
-
-fn may_ask(asking: u32, own: u32) -> bool {
-    asking == own || asking == 0
+    };
+    accept_own(listener, "the admin socket", BOUNDS, stop, serve).await;
 }
 
 async fn exchange(stream: UnixStream, keeper: &Arc<ConfigKeeper>) -> io::Result<()> {
@@ -454,12 +423,6 @@ pub(crate) async fn ask(config: &Path, request: &AdminRequest) -> Result<serde_j
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_its_own_user_and_root_may_ask() {
-        assert!(may_ask(1000, 1000) && may_ask(0, 1000));
-        assert!(!may_ask(1001, 1000) && !may_ask(1000, 0));
-    }
 
     #[test]
     fn requests_are_lines_that_people_can_write() {

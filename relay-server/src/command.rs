@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use peerup_config::{LogConfig, RelayConfig, load_relay};
 use peerup_model::{ErrorCode, Failure};
+use peerup_ops::LogControl;
 
 use crate::arguments::{Arguments, Command, ConfigCommand};
 use crate::failure::config_failure;
@@ -20,15 +21,15 @@ use crate::failure::config_failure;
 /// Where a config is looked for when none is named, in this order.
 const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server.yaml"];
 
-/// Runs what the command line asks for, to its end.
+/// Runs what the command line asks for, to its end. The log of a relay follows its config.
 ///
 /// # Errors
 ///
 /// What failed, on which object, what to do now, and the exit code.
-pub fn run_command(arguments: Arguments) -> Result<(), Failure> {
+pub fn run_command(arguments: Arguments, log: LogControl) -> Result<(), Failure> {
     let named = arguments.global.config.as_deref();
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(&place(named)?),
+        Command::Serve => serve::serve(&place(named)?, log),
         Command::Init(init) => init::init(&init),
         Command::Info(output) => info::info(&found(named)?, &output),
         Command::Authorize(authorize) => keys::authorize(&found(named)?, &authorize),

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use peerup_config::{ConfirmCheck, EditError, RelayConfig, load_relay, parse_relay, plan_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::{GuardCell, Guarded};
+use peerup_ops::{GuardCell, Guarded, LogControl, ScrapePlace};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,10 @@ pub(crate) struct ConfigKeeper {
     edits: Mutex<()>,
     tasks: TaskTracker,
     ending: CancellationToken,
+    health: ScrapePlace,
+    /// Makes what answers health checks and scrapes.
+    answers: fn(Arc<ConfigKeeper>) -> Router,
+    log: LogControl,
 }
 
 impl ConfigKeeper {
@@ -36,6 +41,7 @@ impl ConfigKeeper {
         (path, config): (PathBuf, RelayConfig),
         tasks: TaskTracker,
         ending: CancellationToken,
+        (log, answers): (LogControl, fn(Arc<Self>) -> Router),
     ) -> Self {
         Self {
             control,
@@ -46,6 +52,9 @@ impl ConfigKeeper {
             edits: Mutex::default(),
             tasks,
             ending,
+            health: ScrapePlace::default(),
+            answers,
+            log,
         }
     }
 
@@ -63,15 +72,15 @@ impl ConfigKeeper {
     ///
     /// # Errors
     /// Another config waits to be confirmed, or this one does not hold; nothing has changed then.
-    pub(crate) async fn reload(&self) -> Result<Reloaded, Failure> {
+    pub(crate) async fn reload(self: &Arc<Self>) -> Result<Reloaded, Failure> {
         let reloaded = self.try_reload().await;
         self.control.count_reload(reloaded.is_ok());
         reloaded
     }
 
-    async fn try_reload(&self) -> Result<Reloaded, Failure> {
+    async fn try_reload(self: &Arc<Self>) -> Result<Reloaded, Failure> {
         let _edits = self.edits.lock().await;
-        if peerup_ops::config_state(self).pending.is_some() {
+        if peerup_ops::config_state(&**self).pending.is_some() {
             return Err(Failure::new(
                 ErrorCode::Conflict,
                 "a config waits to be confirmed, so the file is not read again",
@@ -94,17 +103,58 @@ impl ConfigKeeper {
         for warning in &loaded.warnings {
             tracing::warn!("{}: {warning}", self.path.display());
         }
-        let reloaded = self.take_over(loaded.config).await.map_err(|error| {
-            Failure::new(ErrorCode::ConfigInvalid, error.to_string()).with_hint(unchanged)
-        })?;
+        let reloaded = self
+            .take_over(loaded.config)
+            .await
+            .map_err(|why| Failure::new(ErrorCode::ConfigInvalid, why).with_hint(unchanged))?;
         self.guard.reloaded(text).await;
         Ok(reloaded)
     }
 
-    async fn take_over(&self, config: RelayConfig) -> Result<Reloaded, crate::control::ReloadError> {
-        let reloaded = self.control.reload(config.clone()).await?;
-        self.in_force.store(Arc::new(config));
-        Ok(reloaded)
+    /// Answers health checks and logs where a config has it. Where a new place cannot be had the old one stays, and why is
+    /// returned; it is tried again with each call.
+    pub(crate) async fn take_places(self: &Arc<Self>, config: &RelayConfig) -> Vec<String> {
+        let router = (self.answers)(self.clone());
+        let served = self
+            .health
+            .serve_at(config.health, router, &self.tasks, &self.ending);
+        let mut unmet = Vec::new();
+        if let (Err(error), Some(address)) = (served.await, config.health) {
+            unmet.push(format!(
+                "health.listen_address: {address} cannot be listened on: {error}; see who has it with: ss -ltnp"
+            ));
+        }
+        let (log, wanted) = (self.log.clone(), config.log.clone());
+        let applied = tokio::task::spawn_blocking(move || log.apply(&wanted)).await;
+        match applied {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => unmet.push(format!("log.file: {error}")),
+            Err(error) => unmet.push(format!("log: a task ended early: {error}")),
+        }
+        unmet
+    }
+
+    /// Takes a config over, or leaves all as it is and says why.
+    async fn take_over(self: &Arc<Self>, config: RelayConfig) -> Result<Reloaded, String> {
+        let before = self.in_force();
+        let unmet = self.take_places(&config).await;
+        let is_new = (before.health, &before.log) != (config.health, &config.log);
+        let reloaded = match unmet.is_empty() || !is_new {
+            true => self
+                .control
+                .reload(config.clone())
+                .await
+                .map_err(|error| error.to_string()),
+            false => Err(unmet.join("; ")),
+        };
+        if reloaded.is_ok() {
+            unmet.iter().for_each(|unmet| tracing::error!("{unmet}"));
+        }
+        match &reloaded {
+            Ok(_) => self.in_force.store(Arc::new(config)),
+            Err(_) => drop(self.take_places(&before).await),
+        }
+        reloaded
     }
 }
 
@@ -137,8 +187,7 @@ impl Guarded for ConfigKeeper {
 
     async fn enforce(self: &Arc<Self>, text: &str) -> Result<(), String> {
         let loaded = parse_relay(text, &self.path).map_err(|error| error.to_string())?;
-        let taken = self.take_over(loaded.config).await;
-        taken.map(drop).map_err(|error| error.to_string())
+        self.take_over(loaded.config).await.map(drop)
     }
 
     fn runs_all_of(&self, text: &str) -> bool {

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let _log = match start_log(&arguments) {
+    let log = match start_log(&arguments) {
         Ok(guard) => guard,
         Err(error) => {
             let _ = writeln!(
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run_command(arguments) {
+    match run_command(arguments, log.control()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let mut out = stderr().lock();
@@ -42,17 +42,7 @@ fn start_log(arguments: &Arguments) -> Result<LogGuard, LogError> {
     let global = &arguments.global;
     let serves = matches!(arguments.command, None | Some(Command::Serve));
     let log = serves.then(|| log_config(global.config.as_deref())).flatten();
-    let configured = log.as_ref().and_then(|log| log.level.as_deref());
-    let level = match i16::from(global.verbose) - i16::from(global.quiet) {
-        ..=-2 => "error",
-        -1 => "warn",
-        0 if configured.is_some() => configured.unwrap_or_default(),
-        0 => {
-            "warn,relay_server=info,peerup_net=info,peerup_ops=info,netlink_packet_route=error,libp2p_kad=error"
-        }
-        1 => "info,relay_server=debug,peerup_net=debug",
-        _ => "debug,relay_server=trace,peerup_net=trace",
-    };
+    let asked = i16::from(global.verbose) - i16::from(global.quiet);
     let color = match global.color {
         Color::Always => true,
         Color::Never => false,
@@ -60,18 +50,24 @@ fn start_log(arguments: &Arguments) -> Result<LogGuard, LogError> {
             stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         }
     };
-    let filter = EnvFilter::new(level);
-    let file = log.and_then(|log| {
-        Some(FileLog {
-            path: log.file?,
-            max_size: log.max_size,
-            keep: log.keep,
-        })
-    });
     start_ops_log(LogOptions {
-        filter,
+        filter: Box::new(move |configured| EnvFilter::new(level(asked, configured))),
         color,
-        file,
+        file: log.as_ref().and_then(FileLog::of),
+        level: log.and_then(|log| log.level),
         also: None,
     })
+}
+
+/// Returns what is logged, by what `-v` and `-q` ask for: they go before the config.
+fn level(asked: i16, configured: Option<&str>) -> &str {
+    match asked {
+        ..=-2 => "error",
+        -1 => "warn",
+        0 => configured.unwrap_or(
+            "warn,relay_server=info,peerup_net=info,peerup_ops=info,netlink_packet_route=error,libp2p_kad=error",
+        ),
+        1 => "info,relay_server=debug,peerup_net=debug",
+        _ => "debug,relay_server=trace,peerup_net=trace",
+    }
 }

@@ -30,6 +30,8 @@ pub(crate) fn compare(start: &RelayConfig, before: &RelayConfig, now: &RelayConf
             "resources.max_reservations_per_asn",
             old.max_reservations_per_asn != new.max_reservations_per_asn,
         ),
+        ("health", before.health != now.health),
+        ("log", before.log != now.log),
         // Its content may have changed as well.
         (
             "resources.asn_table",
@@ -58,8 +60,6 @@ pub(crate) fn compare(start: &RelayConfig, before: &RelayConfig, now: &RelayConf
             "resources.session_data_limit",
             old.session_data_limit != new.session_data_limit,
         ),
-        ("health", start.health != now.health),
-        ("log", start.log != now.log),
     ];
     let changed = |list: &[(&'static str, bool)]| {
         let changed = list.iter().filter(|(_, changed)| *changed);
@@ -103,10 +103,10 @@ mod tests {
             "enrollment: closed\nresources: {max_reservations: 5, max_circuits: 5, session_duration: 1h}\nlog: {keep: 2}\n",
         );
         let reloaded = compare(&start, &start, &now);
-        assert_eq!(reloaded.live, ["enrollment", "resources.max_reservations"]);
+        assert_eq!(reloaded.live, ["enrollment", "resources.max_reservations", "log"]);
         assert_eq!(
             reloaded.waits_for_restart,
-            ["resources.max_circuits", "resources.session_duration", "log"]
+            ["resources.max_circuits", "resources.session_duration"]
         );
         let limits = limits_in_force(&start, &now);
         assert_eq!((limits.max_reservations, limits.max_circuits), (5, 1024));

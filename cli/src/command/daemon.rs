@@ -3,7 +3,7 @@
 use peerup_api::{ConnectInfo, ConnectRequest, PeerInfo, ServiceInfo};
 use peerup_daemon::{Daemon, DaemonOptions, Mode};
 use peerup_model::Failure;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use peerup_ops::{Asked, Signals};
 
 use super::{ping, proxy, service, service_unit, status};
 use crate::{arguments::DaemonCommand, context::Context, output, session::Session};
@@ -61,7 +61,8 @@ async fn get<T: serde::de::DeserializeOwned>(session: &Session, path: &str) -> R
 async fn start(context: &Context) -> Result<(), Failure> {
     let config = context.config_path()?;
     // Signals are heeded from the first moment on: a start that is cut short leaves no socket behind.
-    let mut signals = Signals::new()?;
+    let signals = Signals::new();
+    let mut signals = signals.map_err(|error| super::failed(format!("no signals can be heeded: {error}")))?;
     let mut signal = Box::pin(signals.ends());
     let daemon = tokio::select! {
         biased;
@@ -103,7 +104,7 @@ async fn serve_signals(daemon: &Daemon, signals: &mut Signals) {
                 Asked::Reload => match daemon.reload().await {
                     Ok(()) => tracing::info!("the config was read again"),
                     Err(failure) => {
-                        tracing::error!(error = %failure.message, "the config was not read again; the one before stays in force");
+                        tracing::error!(error = %failure.message, "the reload failed; what it did not change stays in force");
                     }
                 },
                 #[cfg(debug_assertions)]
@@ -119,80 +120,6 @@ async fn stall(daemon: &Daemon) {
     let asked = std::env::var("PEERUP_DEBUG_STALL_MS").ok();
     if let Some(time) = asked.and_then(|text| text.parse().ok()) {
         daemon.stall(std::time::Duration::from_millis(time)).await;
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    End,
-    Reload,
-    #[cfg(debug_assertions)]
-    Stall,
-}
-
-/// The signals that a daemon heeds: `SIGINT` and `SIGTERM` end it, `SIGHUP` has it read its config again.
-#[derive(Debug)]
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    #[cfg(debug_assertions)]
-    user: Signal,
-    /// A reload was asked for before the daemon could do it.
-    reload_later: bool,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let on =
-            |kind| signal(kind).map_err(|error| super::failed(format!("no signals can be heeded: {error}")));
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            #[cfg(debug_assertions)]
-            user: on(SignalKind::user_defined1())?,
-            reload_later: false,
-        })
-    }
-
-    /// Returns what the next signal asks for. Cancel safe.
-    async fn next(&mut self) -> Asked {
-        if std::mem::take(&mut self.reload_later) {
-            return Asked::Reload;
-        }
-        self.receive().await
-    }
-
-    async fn receive(&mut self) -> Asked {
-        #[cfg(debug_assertions)]
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user.recv() => Asked::Stall,
-        }
-        #[cfg(not(debug_assertions))]
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-
-    /// Waits for one that ends the daemon. A reload that is asked for meanwhile is what [`Signals::next`] returns then.
-    async fn ends(&mut self) {
-        loop {
-            match self.receive().await {
-                Asked::End => return,
-                Asked::Reload => self.reload_later = true,
-                #[cfg(debug_assertions)]
-                Asked::Stall => {}
-            }
-        }
     }
 }
 

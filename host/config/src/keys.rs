@@ -237,7 +237,7 @@ pub(crate) const NODE: Shape = Map(&[
     ),
     section("alerts", ALERTS),
     section("log", LOG),
-    section("metrics", Map(&[restart("listen", Value(HostPort))])),
+    section("metrics", Map(&[part("listen", Value(HostPort))])),
     ignored("protocols", "the ping plugin answers; see plugins.ping"),
 ]);
 
@@ -278,13 +278,13 @@ const ALERTS: Shape = Map(&[
 
 /// Where a process logs.
 const LOG: Shape = Map(&[
-    restart("file", Value(Path)),
-    restart(
+    live("file", Value(Path)),
+    live(
         "level",
         Value(Words(&["error", "warn", "info", "debug", "trace"])),
     ),
-    restart("max_size", Value(Size)),
-    restart("keep", Value(Count(1000))),
+    live("max_size", Value(Size)),
+    live("keep", Value(Count(1000))),
 ]);
 
 /// Keys of one plugin.
@@ -376,8 +376,8 @@ pub(crate) const RELAY: Shape = Map(&[
     section(
         "health",
         Map(&[
-            restart("enabled", Value(Switch)),
-            restart("listen_address", Value(HostPort)),
+            part("enabled", Value(Switch)),
+            part("listen_address", Value(HostPort)),
         ]),
     ),
     section("log", LOG),

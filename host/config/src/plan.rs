@@ -64,6 +64,8 @@ pub struct Effects {
     pub relays_removed: BTreeSet<String>,
     /// Relays whose addresses change.
     pub relays_changed: BTreeSet<String>,
+    /// Keys whose address is exchanged: the new one is listened on, then the old one no more.
+    pub exchanged: BTreeSet<String>,
     /// Keys that are in force after the next start.
     pub needs_restart: BTreeSet<String>,
 }
@@ -178,6 +180,8 @@ fn relay_effect(path: &[&str]) -> String {
     match path {
         ["enrollment"] => "holds for peers that are admitted from now on",
         ["resources", ..] => "holds for new reservations; those that are held stay",
+        ["health", ..] => "checks and scrapes are answered there, then no more where they were",
+        ["log", ..] => "holds for lines from then on",
         _ => "in force at once",
     }
     .to_owned()
@@ -205,6 +209,8 @@ fn effect(path: &[&str], effects: &Effects) -> String {
             format!("the plugin {name} has it at once")
         }
         ["relay", ..] => "reservations follow".to_owned(),
+        ["metrics", "listen"] => "scrapes are answered there, then no more where they were".to_owned(),
+        ["log", ..] => "holds for lines from then on".to_owned(),
         _ => "in force at once".to_owned(),
     }
 }
@@ -221,6 +227,9 @@ fn effects(old: &NodeConfig, new: &NodeConfig) -> Effects {
             Some(known) if known != addresses => effects.relays_changed.insert(peer.clone()),
             Some(_) => false,
         };
+    }
+    if old.metrics != new.metrics {
+        effects.exchanged.insert("metrics.listen".to_owned());
     }
     effects.relays_removed = before
         .keys()

@@ -28,6 +28,7 @@ use crate::{
     log_ring::DaemonLog,
     meters::Meters,
     names,
+    place_keeper::{Exchanged, PlaceKeeper, Unmet},
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
     proxies::Proxies,
@@ -58,6 +59,8 @@ pub(crate) struct App {
     pub(crate) proxies: Proxies,
     /// Who keeps the proxies of the config; a node of one command leaves them to the daemon.
     keeper: OnceLock<Arc<dyn ProxyKeeper>>,
+    /// Who keeps the places outside of the node; one of one command has those of its start.
+    places: OnceLock<Arc<dyn PlaceKeeper>>,
     pub(crate) invites: Invites,
     pub(crate) started: Instant,
     pub(crate) meters: Meters,
@@ -122,6 +125,7 @@ impl App {
             events: parts.events,
             proxies: Proxies::default(),
             keeper: OnceLock::new(),
+            places: OnceLock::new(),
             invites: Invites::default(),
             started: Instant::now(),
             meters: Meters::default(),
@@ -263,7 +267,7 @@ impl App {
 
     /// Reads the config file again and puts it in force.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), Failure> {
-        let outcome = self.reload_all().await;
+        let outcome = self.reload_all().await.and_then(|()| self.all_met());
         self.meters.reloads.count(outcome.is_ok());
         outcome
     }
@@ -275,6 +279,18 @@ impl App {
             Ok(())
         })
         .await
+    }
+
+    /// Fails where the config in force names places that cannot be had.
+    fn all_met(&self) -> Result<(), Failure> {
+        match self.unmet().as_slice() {
+            [] => Ok(()),
+            unmet => Err(Failure::new(
+                ErrorCode::Failed,
+                format!("the config is in force but for {}", joined(unmet)),
+            )
+            .with_hint("what was before stays in its place; correct the config and reload again")),
+        }
     }
 
     /// Tells the node to which peers it need not look for a direct path.
@@ -312,11 +328,47 @@ impl App {
         }
     }
 
+    /// Takes who keeps the places outside of the node. Called once.
+    pub(crate) fn set_places(&self, places: Arc<dyn PlaceKeeper>) {
+        let _ = self.places.set(places);
+    }
+
+    /// Exchanges the places of the node for those of the config in force.
+    pub(crate) async fn take_places(&self) -> Exchanged {
+        self.take_places_of(&self.config()).await
+    }
+
+    async fn take_places_of(&self, config: &NodeConfig) -> Exchanged {
+        match self.places.get() {
+            Some(places) => places.take(config).await,
+            None => Exchanged::default(),
+        }
+    }
+
+    /// Returns the keys whose places cannot be had.
+    pub(crate) fn unmet(&self) -> Vec<Unmet> {
+        self.places.get().map(|places| places.unmet()).unwrap_or_default()
+    }
+
+    /// Puts a config in force if all its places can be had, and leaves all as it is where one cannot that is not in the
+    /// config before. The caller holds the lock on edits.
+    pub(crate) async fn put_in_force_whole(self: &Arc<Self>, config: NodeConfig) -> Result<Effects, Failure> {
+        let known = self.unmet();
+        let mut unmet = self.take_places_of(&config).await.unmet;
+        unmet.retain(|unmet| !known.contains(unmet));
+        if !unmet.is_empty() {
+            self.take_places().await;
+            return Err(Failure::new(ErrorCode::Failed, joined(&unmet)));
+        }
+        self.put_in_force(config).await
+    }
+
     /// Puts a config in force, as far as that is possible without a restart. The caller holds the lock on edits.
     /// Returns what that did to its parts: what `plan` says of them.
     pub(crate) async fn put_in_force(self: &Arc<Self>, config: NodeConfig) -> Result<Effects, Failure> {
         let config = Arc::new(config);
         let before = self.config.swap(config.clone());
+        let exchanged = self.take_places().await;
         self.access
             .set_rules(infra(&config), config.security.enable_connection_gating);
         let plugins = self.plugins.apply(config.clone()).await;
@@ -340,12 +392,18 @@ impl App {
         effects.plugins_stopped = plugins.plugins_stopped;
         effects.plugins_reloaded = plugins.plugins_reloaded;
         effects.plugins_changed = plugins.plugins_changed;
+        effects.exchanged = exchanged.keys;
         effects.services_started = services.services_started;
         effects.services_stopped = services.services_stopped;
         effects.services_redirected = services.services_redirected;
         self.events.tell_change("config");
         Ok(effects)
     }
+}
+
+fn joined(unmet: &[Unmet]) -> String {
+    let unmet: Vec<String> = unmet.iter().map(ToString::to_string).collect();
+    unmet.join("; ")
 }
 
 fn relay_effects(before: &[RelayAddress], after: &[RelayAddress]) -> Effects {

@@ -6,10 +6,8 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,6 +19,7 @@ use std::{
 
 use jiff::Timestamp;
 use peerup_engine::AuditKind;
+use peerup_ops::RotatedFile;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -112,7 +111,7 @@ impl Audit {
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
         let thread = std::thread::Builder::new().name("audit".to_owned());
-        let writer = thread.spawn(move || write_all(&events, AuditFile::new(path, MAX_FILE_BYTES), &counted));
+        let writer = thread.spawn(move || write_all(&events, AuditFile::new(path), &counted));
         match writer {
             Ok(writer) => Self {
                 file: Some(Arc::new(Shared {
@@ -287,42 +286,36 @@ fn write_all(events: &Receiver<AuditEvent>, mut file: AuditFile, dropped: &Atomi
     }
 }
 
-/// The file with those that were set aside: `audit.jsonl`, `audit.jsonl.1`, `audit.jsonl.2`.
+/// The file, and whether it was told that it cannot be written.
 #[derive(Debug)]
 struct AuditFile {
-    path: PathBuf,
-    max_bytes: u64,
-    open: Option<(File, u64)>,
-    /// The last write may have left a part of a line.
-    torn: bool,
-    /// It was told that the file cannot be written.
+    file: RotatedFile,
     told: bool,
 }
 
 impl AuditFile {
-    fn new(path: PathBuf, max_bytes: u64) -> Self {
+    fn new(path: PathBuf) -> Self {
         Self {
-            path,
-            max_bytes,
-            open: None,
-            torn: false,
+            file: RotatedFile::new(path, MAX_FILE_BYTES, KEPT_FILES),
             told: false,
         }
     }
 
     fn write(&mut self, event: &AuditEvent) -> io::Result<()> {
-        let outcome = self.try_write(event);
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        let outcome = self.file.write_line(&line);
+        let path = self.file.path().display();
         match &outcome {
             Ok(()) => {
                 if std::mem::take(&mut self.told) {
-                    tracing::info!(path = %self.path.display(), "the audit log is written again");
+                    tracing::info!(%path, "the audit log is written again");
                 }
             }
             Err(error) => {
-                self.open = None;
                 if !std::mem::replace(&mut self.told, true) {
                     tracing::warn!(
-                        path = %self.path.display(), %error,
+                        %path, %error,
                         "the audit log cannot be written; events are counted and dropped until it can"
                     );
                 }
@@ -330,69 +323,12 @@ impl AuditFile {
         }
         outcome
     }
-
-    fn try_write(&mut self, event: &AuditEvent) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        if self.torn {
-            line.insert(0, b'\n');
-        }
-        let length = line.len() as u64;
-        if let Some((_, size)) = &self.open
-            && *size > 0
-            && size + length > self.max_bytes
-        {
-            self.open = None;
-            self.rotate()?;
-        }
-        let (file, size) = match &mut self.open {
-            Some(open) => open,
-            closed => closed.insert(open(&self.path)?),
-        };
-        self.torn = true;
-        file.write_all(&line)?;
-        *size += length;
-        self.torn = false;
-        Ok(())
-    }
-
-    fn rotate(&self) -> io::Result<()> {
-        for number in (1..KEPT_FILES).rev() {
-            let from = match number {
-                1 => self.path.clone(),
-                _ => numbered(&self.path, number - 1),
-            };
-            match fs::rename(&from, numbered(&self.path, number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
-/// Opens the file for its owner only, whatever mode it had.
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
-    let found = file.metadata()?;
-    if found.is_file() && found.permissions().mode() & 0o077 != 0 {
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    }
-    Ok((file, found.len()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
     use super::*;
 
     fn event(text: &str) -> AuditEvent {
@@ -425,29 +361,11 @@ mod tests {
     }
 
     #[test]
-    fn files_are_set_aside_by_size_and_the_oldest_goes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(AUDIT_FILE);
-        let mut file = AuditFile::new(path.clone(), 400);
-        for number in 0..40 {
-            file.write(&event(&format!("number {number}"))).unwrap();
-        }
-        let files: Vec<PathBuf> = vec![path.clone(), numbered(&path, 1), numbered(&path, 2)];
-        for file in &files {
-            assert!(fs::metadata(file).unwrap().len() <= 400, "{file:?}");
-            assert!(!lines(file).is_empty());
-        }
-        assert!(!numbered(&path, 3).exists());
-        let last = lines(&path).pop().unwrap();
-        assert_eq!(last["detail"]["reason"], "number 39");
-    }
-
-    #[test]
     fn a_full_disk_stops_nothing_and_what_is_missing_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(AUDIT_FILE);
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let mut file = AuditFile::new(path.clone(), MAX_FILE_BYTES);
+        let mut file = AuditFile::new(path.clone());
         assert!(file.write(&event("lost")).is_err());
         fs::remove_file(&path).unwrap();
 
@@ -456,12 +374,7 @@ mod tests {
         sender.send(event("kept")).unwrap();
         drop(sender);
         write_all(&events, file, &dropped);
-        let text = fs::read_to_string(&path).unwrap();
-        let events: Vec<serde_json::Value> = text
-            .lines()
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let events = lines(&path);
         assert_eq!(events[0]["event"], "dropped");
         assert_eq!(events[0]["detail"]["events"], 3);
         assert_eq!(events[1]["detail"]["reason"], "kept");

@@ -47,7 +47,7 @@ impl Guarded for App {
             .map_err(|error| error.to_string())?
             .config;
         let effects = self
-            .put_in_force(config)
+            .put_in_force_whole(config)
             .await
             .map_err(|failure| failure.message)?;
         tracing::debug!(?effects, "a config was put in force");

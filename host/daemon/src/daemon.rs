@@ -23,8 +23,8 @@ use crate::{
     events::Events,
     http,
     log_ring::DaemonLog,
-    metrics,
     network::Network,
+    places::Places,
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
     plugins::{self, PluginParts},
@@ -131,13 +131,12 @@ impl Daemon {
         app.tasks.spawn(slim_down(app.clone()));
         app.set_keeper(Arc::new(StandingProxies::new(&app)));
         app.keep_proxies().await;
+        app.set_places(Arc::new(Places::new(Arc::downgrade(&app), options.log.control())));
+        app.take_places().await;
         let router = http::router(app.clone(), Some(endpoint.cookie()));
         app.tasks
             .spawn(http::serve(listener, router, app.shutdown.clone()));
         watch::start(&app, folder.clone(), endpoint.file());
-        if let Some(address) = app.config().metrics.listen {
-            app.tasks.spawn(serve_metrics(app.clone(), address));
-        }
         Ok(Self {
             app,
             endpoint: Some(endpoint),
@@ -200,13 +199,16 @@ impl Daemon {
     /// Reads the config again and puts it in force, and tells the service manager when that begins and ends.
     ///
     /// # Errors
-    /// The config does not hold; the one before stays in force.
+    /// The config does not hold, and the one before stays in force; or not all of it could be put in force.
     pub async fn reload(&self) -> Result<(), Failure> {
         peerup_ops::notify_reloading();
         let outcome = self.app.reload().await;
         let problems: Vec<String> = match &outcome {
             Ok(()) => Vec::new(),
-            Err(failure) => vec![format!("the config was not read again: {}", failure.message)],
+            Err(failure) => vec![match failure.code {
+                ErrorCode::ConfigInvalid => format!("the config was not read again: {}", failure.message),
+                _ => failure.message.clone(),
+            }],
         };
         peerup_ops::notify_ready(&self.status_line(&problems));
         outcome
@@ -255,19 +257,6 @@ impl Daemon {
             tracing::warn!(%error, "the audit log was not closed");
         }
         drop(self.endpoint);
-    }
-}
-
-/// Answers scrapes on the address that the config names. A port that is taken must not keep the node from running.
-async fn serve_metrics(app: Arc<App>, address: std::net::SocketAddr) {
-    match tokio::net::TcpListener::bind(address).await {
-        Ok(listener) => {
-            tracing::info!(%address, "answers scrapes");
-            peerup_ops::serve_scrapes(listener, metrics::router(app.clone()), app.shutdown.clone()).await;
-        }
-        Err(error) => {
-            tracing::error!(%address, %error, "metrics.listen cannot be listened on; no scrapes there")
-        }
     }
 }
 

@@ -27,11 +27,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use peerup_model::{ErrorCode, Failure};
+use peerup_ops::{AcceptBounds, accept_own};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{UnixListener, UnixStream},
-    sync::Semaphore,
-    task::JoinSet,
+    net::UnixListener,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +40,11 @@ use self::{
 };
 use crate::{app::App, endpoint::Cookie};
 
-/// Connections to the socket at once; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 256;
+/// Connections to the socket at once.
+const BOUNDS: AcceptBounds = AcceptBounds {
+    connections: 256,
+    last_answers: LAST_ANSWERS,
+};
 /// How long a client may take to send a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How long requests under way may go on once the node is ending.
@@ -171,44 +173,8 @@ async fn wrong_method(request: Request<Body>) -> Refusal {
 
 /// Serves the socket until the node ends; then requests under way have a moment to be answered.
 pub(crate) async fn serve(listener: UnixListener, router: Router, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepting = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accepting => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) if is_ours(&stream) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    serve_connection(stream, router).await;
-                    drop(slot);
-                });
-            }
-            Ok(_) => tracing::warn!("a connection of another user to the socket was refused"),
-            Err(error) => {
-                tracing::warn!(%error, "the socket did not accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    let answered = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
-}
-
-/// The socket's mode keeps others out already; the kernel's word for who is asking is the second lock.
-fn is_ours(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    let serve = move |stream| serve_connection(stream, router.clone());
+    accept_own(listener, "the API's socket", BOUNDS, shutdown, serve).await;
 }
 
 /// Serves one connection.

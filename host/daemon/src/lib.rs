@@ -29,6 +29,8 @@ mod names;
 mod network;
 mod pairing;
 mod path_rules;
+mod place_keeper;
+mod places;
 mod plugin_calls;
 mod plugin_logs;
 mod plugins;

@@ -4,10 +4,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use peerup_api::PluginLogLine;
+use peerup_ops::LogControl;
 use tokio::sync::broadcast;
 
 /// Lines kept.
@@ -74,7 +75,13 @@ impl Ring {
 
 /// The daemon's own log. A clone is the same log.
 #[derive(Debug, Clone, Default)]
-pub struct DaemonLog(Arc<Mutex<Ring>>);
+pub struct DaemonLog(Arc<Own>);
+
+#[derive(Debug, Default)]
+struct Own {
+    ring: Mutex<Ring>,
+    control: OnceLock<LogControl>,
+}
 
 impl DaemonLog {
     /// Takes a line. `source` is the part of the program that wrote it. May be called from within a logger: nothing is
@@ -89,13 +96,23 @@ impl DaemonLog {
         });
     }
 
+    /// Takes the way to change the log of this process: its level and file follow the config from then on. Called once.
+    pub fn controlled_by(&self, control: LogControl) {
+        let _ = self.0.control.set(control);
+    }
+
+    /// Returns the way to change the log, where the process leaves it to the daemon.
+    pub(crate) fn control(&self) -> Option<LogControl> {
+        self.0.control.get().cloned()
+    }
+
     /// Returns the last `lines` lines and the way to those that come.
     pub(crate) fn read(&self, lines: usize) -> Reading {
         self.lock().read(lines)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
         }
     }
     problems.extend(peerup_ops::config_problem(app));
+    problems.extend(app.unmet().iter().map(|unmet| format!("not in force: {unmet}")));
     problems.extend(app.trials.problems());
     problems.extend(
         app.access

@@ -1,13 +1,10 @@
-//! A log file that is set aside by size: `name`, `name.1`, `name.2` and so on, the last one dropped.
+//! The way from whoever logs to a log file.
 //!
-//! A thread owns the file, so that a slow disk holds up nobody who logs; lines that it cannot keep up with are counted
-//! and told. A file that cannot be written is tried again with each line.
+//! A thread owns the [`RotatedFile`], so that a slow disk holds up nobody who logs; lines that it cannot keep up with are
+//! counted and told. Another file may take its place while it runs.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,98 +13,32 @@ use std::{
     thread::JoinHandle,
 };
 
-use tracing_subscriber::fmt::MakeWriter;
+use crate::rotated::RotatedFile;
 
 /// Lines that wait for the disk; more are counted and dropped.
 const QUEUE: usize = 4096;
 /// The longest line, in bytes; what is longer is cut.
 const MAX_LINE: usize = 16 << 10;
 
-/// The file with those that were set aside.
+/// What the thread is told.
 #[derive(Debug)]
-pub(crate) struct LogFile {
-    path: PathBuf,
-    max_size: u64,
-    /// Files that are kept, the one that is written to among them.
-    keep: u32,
-    open: Option<(File, u64)>,
-}
-
-impl LogFile {
-    /// Opens the file, or makes it for its owner only.
-    pub(crate) fn open(path: PathBuf, max_size: u64, keep: u32) -> io::Result<Self> {
-        let open = Some(open(&path)?);
-        Ok(Self {
-            path,
-            max_size,
-            keep: keep.max(1),
-            open,
-        })
-    }
-
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let length = line.len() as u64;
-        if let Some((_, size)) = &self.open
-            && *size > 0
-            && size.saturating_add(length) > self.max_size
-        {
-            self.open = None;
-            self.rotate()?;
-        }
-        let (file, size) = match &mut self.open {
-            Some(open) => open,
-            closed => closed.insert(open(&self.path)?),
-        };
-        let written = file.write_all(line);
-        *size += length;
-        if written.is_err() {
-            self.open = None;
-        }
-        written
-    }
-
-    fn rotate(&self) -> io::Result<()> {
-        if self.keep == 1 {
-            return fs::remove_file(&self.path);
-        }
-        for number in (1..self.keep).rev() {
-            let from = match number {
-                1 => self.path.clone(),
-                _ => numbered(&self.path, number - 1),
-            };
-            match fs::rename(&from, numbered(&self.path, number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
-    let size = file.metadata()?.len();
-    Ok((file, size))
+enum Told {
+    /// Write this.
+    Line(Vec<u8>),
+    /// From here on write to this file.
+    File(RotatedFile),
+    /// Write what waits, and end.
+    End,
 }
 
 /// Hands lines to the thread that writes them. Never waits.
 #[derive(Debug, Clone)]
 pub(crate) struct LogQueue {
-    lines: SyncSender<Vec<u8>>,
+    told: SyncSender<Told>,
     dropped: Arc<AtomicU64>,
 }
 
-/// Ends the thread once every [`LogQueue`] that is left has been told that the process ends.
+/// Ends the thread when it is dropped, once what waits is on the disk.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     queue: LogQueue,
@@ -116,10 +47,10 @@ pub(crate) struct LogWriter {
 
 impl LogQueue {
     /// Starts the thread that owns the file.
-    pub(crate) fn start(file: LogFile) -> io::Result<(Self, LogWriter)> {
-        let (lines, waiting) = sync_channel(QUEUE);
+    pub(crate) fn start(file: RotatedFile) -> io::Result<(Self, LogWriter)> {
+        let (told, waiting) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
-        let queue = Self { lines, dropped };
+        let queue = Self { told, dropped };
         let counted = queue.dropped.clone();
         let thread = std::thread::Builder::new().name("log".to_owned());
         let thread = thread.spawn(move || write_all(&waiting, file, &counted))?;
@@ -129,45 +60,70 @@ impl LogQueue {
         };
         Ok((queue, writer))
     }
+
+    /// Returns what takes one line.
+    pub(crate) fn line(&self) -> QueuedLine {
+        QueuedLine {
+            queue: self.clone(),
+            line: Vec::new(),
+        }
+    }
+}
+
+impl LogWriter {
+    /// Writes to another file from the next line on. Waits while the queue is full.
+    pub(crate) fn change_file(&self, file: RotatedFile) {
+        // Fails only where the thread has ended, and then there is nothing to write.
+        let _ = self.queue.told.send(Told::File(file));
+    }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        // The subscriber lives as long as the process and holds a queue: an empty line says that this is the end.
-        let told = self.queue.lines.send(Vec::new()).is_ok();
+        // Others may hold the queue for as long as the process lives.
+        let told = self.queue.told.send(Told::End).is_ok();
         if let Some(thread) = self.thread.take().filter(|_| told) {
             let _ = thread.join();
         }
     }
 }
 
-fn write_all(lines: &Receiver<Vec<u8>>, mut file: LogFile, dropped: &AtomicU64) {
-    for line in lines {
-        if line.is_empty() {
-            return;
+fn write_all(told: &Receiver<Told>, mut file: RotatedFile, dropped: &AtomicU64) {
+    for told in told {
+        match told {
+            Told::Line(line) => write(&mut file, &line, dropped),
+            Told::File(other) => file = other,
+            Told::End => break,
         }
-        let missing = dropped.swap(0, Ordering::Relaxed);
-        if missing > 0
-            && file
-                .write(format!("({missing} lines were lost here)\n").as_bytes())
-                .is_err()
-        {
-            dropped.fetch_add(missing, Ordering::Relaxed);
-        }
-        if file.write(&line).is_err() {
-            dropped.fetch_add(1, Ordering::Relaxed);
-        }
+    }
+    // Lines of those who had the queue in their hands when it ended.
+    while let Ok(Told::Line(line)) = told.try_recv() {
+        write(&mut file, &line, dropped);
+    }
+}
+
+fn write(file: &mut RotatedFile, line: &[u8], dropped: &AtomicU64) {
+    let missing = dropped.swap(0, Ordering::Relaxed);
+    if missing > 0
+        && file
+            .write_line(format!("({missing} lines were lost here)\n").as_bytes())
+            .is_err()
+    {
+        dropped.fetch_add(missing, Ordering::Relaxed);
+    }
+    if file.write_line(line).is_err() {
+        dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// One line on its way.
 #[derive(Debug)]
-pub(crate) struct QueuedLine<'a> {
-    queue: &'a LogQueue,
+pub(crate) struct QueuedLine {
+    queue: LogQueue,
     line: Vec<u8>,
 }
 
-impl Write for QueuedLine<'_> {
+impl Write for QueuedLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = MAX_LINE.saturating_sub(self.line.len());
         self.line.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
@@ -179,7 +135,7 @@ impl Write for QueuedLine<'_> {
     }
 }
 
-impl Drop for QueuedLine<'_> {
+impl Drop for QueuedLine {
     fn drop(&mut self) {
         let mut line = std::mem::take(&mut self.line);
         if line.is_empty() {
@@ -188,70 +144,27 @@ impl Drop for QueuedLine<'_> {
         if line.last() != Some(&b'\n') {
             line.push(b'\n');
         }
-        if self.queue.lines.try_send(line).is_err() {
+        if self.queue.told.try_send(Told::Line(line)).is_err() {
             self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl<'a> MakeWriter<'a> for LogQueue {
-    type Writer = QueuedLine<'a>;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        QueuedLine {
-            queue: self,
-            line: Vec::new(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, path::Path};
 
     use super::*;
 
-    fn file(folder: &Path, max_size: u64, keep: u32) -> LogFile {
-        LogFile::open(folder.join("x.log"), max_size, keep).unwrap()
+    fn file(folder: &Path, name: &str) -> RotatedFile {
+        RotatedFile::new(folder.join(name), 1 << 20, 2)
     }
 
     #[test]
-    fn files_are_set_aside_by_size_and_the_oldest_goes() {
+    fn a_line_without_end_is_cut() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = file(folder.path(), 100, 3);
-        for number in 0..40 {
-            log.write(format!("line number {number:02}\n").as_bytes())
-                .unwrap();
-        }
-        let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        for name in ["x.log", "x.log.1", "x.log.2"] {
-            assert!(text(name).len() <= 100 && !text(name).is_empty(), "{name}");
-        }
-        assert!(text("x.log").ends_with("line number 39\n"));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
-        let mode = fs::metadata(folder.path().join("x.log"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn one_file_alone_is_bounded_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = file(folder.path(), 100, 1);
-        for _ in 0..40 {
-            log.write(b"0123456789\n").unwrap();
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(fs::metadata(folder.path().join("x.log")).unwrap().len() <= 100);
-    }
-
-    #[test]
-    fn a_line_longer_than_a_file_is_cut_and_goes_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let (queue, writer) = LogQueue::start(file(folder.path(), 100, 2)).unwrap();
-        queue.make_writer().write_all(&[b'x'; 1 << 20]).unwrap();
+        let (queue, writer) = LogQueue::start(file(folder.path(), "x.log")).unwrap();
+        queue.line().write_all(&[b'x'; 1 << 20]).unwrap();
         drop(writer);
         let written = fs::read(folder.path().join("x.log")).unwrap();
         assert_eq!(written.len(), MAX_LINE + 1);
@@ -259,16 +172,31 @@ mod tests {
     }
 
     #[test]
+    fn another_file_takes_over_between_two_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let (queue, writer) = LogQueue::start(file(folder.path(), "old.log")).unwrap();
+        queue.line().write_all(b"one").unwrap();
+        writer.change_file(file(folder.path(), "new.log"));
+        queue.line().write_all(b"two").unwrap();
+        drop(writer);
+        let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(
+            (text("old.log"), text("new.log")),
+            ("one\n".to_owned(), "two\n".to_owned())
+        );
+    }
+
+    #[test]
     fn lines_that_the_disk_does_not_take_are_counted_and_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let mut log = file(folder.path(), 1 << 20, 2);
-        assert!(log.write(b"lost\n").is_err());
+        let mut log = file(folder.path(), "x.log");
+        assert!(log.write_line(b"lost\n").is_err());
         fs::remove_file(&path).unwrap();
         let (sender, lines) = sync_channel(4);
         let dropped = AtomicU64::new(1);
-        sender.send(b"kept\n".to_vec()).unwrap();
+        sender.send(Told::Line(b"kept\n".to_vec())).unwrap();
         drop(sender);
         write_all(&lines, log, &dropped);
         assert_eq!(

@@ -41,7 +41,7 @@ const MAX_HEAD: usize = 8 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` is cancelled.
-pub async fn serve_scrapes(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub(crate) async fn serve_scrapes(listener: TcpListener, router: Router, stop: CancellationToken) {
     let local = listener
         .local_addr()
         .is_ok_and(|address| address.ip().is_loopback());

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use peerup_config::{RelayConfig, Vault, parse_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::{Attempt, Guarded, Observer, choose_config, config_problem, watch_config};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use peerup_ops::{
+    Asked, Attempt, Guarded, LogControl, Observer, Signals, choose_config, config_problem, watch_config,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,11 +27,11 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_millis(500);
 
 /// Runs the relay until a signal ends it.
-pub(super) fn serve(config: &Path) -> Result<(), Failure> {
+pub(super) fn serve(config: &Path, log: LogControl) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, log))
 }
 
 /// Checks what `serve` reads before it listens.
@@ -43,8 +44,10 @@ pub(super) fn validate(found: &Found) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(path: &Path) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
+async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
+    let signals = Signals::new();
+    let mut signals = signals
+        .map_err(|error| Failure::new(ErrorCode::Failed, format!("no signals can be heeded: {error}")))?;
     let mut socket = match AdminSocket::claim(path).await {
         Ok(socket) => Some(socket),
         Err(failure) if failure.code == ErrorCode::Conflict => return Err(failure),
@@ -61,18 +64,19 @@ async fn run(path: &Path) -> Result<(), Failure> {
     let ((relay, config), held) = choose_config(vault, &mut Starting { path }).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let control = relay.control();
-    let health = config.health;
     let keeper = ConfigKeeper::new(
         control.clone(),
         (path.to_owned(), config),
         tasks.clone(),
         stop.clone(),
+        (log, health::router),
     );
     keeper.guard().install(held).await;
     let keeper = Arc::new(keeper);
     tasks.spawn(watch_config(keeper.clone()));
-    if let Some(address) = health {
-        tasks.spawn(serve_health(address, keeper.clone(), stop.clone()));
+    // A port that is taken must not keep the relay from running.
+    for unmet in keeper.take_places(&keeper.in_force()).await {
+        tracing::error!("{unmet}");
     }
     if let Some(listener) = socket.as_mut().and_then(AdminSocket::listener) {
         tasks.spawn(admin::serve(listener, keeper.clone(), stop.clone()));
@@ -148,17 +152,6 @@ async fn adopt(path: &Path) {
     }
 }
 
-/// A port that is taken must not keep the relay from running.
-async fn serve_health(address: std::net::SocketAddr, keeper: Arc<ConfigKeeper>, stop: CancellationToken) {
-    match tokio::net::TcpListener::bind(address).await {
-        Ok(listener) => {
-            tracing::info!(%address, "answers /healthz and /metrics");
-            peerup_ops::serve_scrapes(listener, health::router(keeper), stop).await;
-        }
-        Err(error) => tracing::error!(%address, %error, "health.listen_address cannot be listened on"),
-    }
-}
-
 /// What the watchdog looks at: all of it is this process, and none of it the network.
 fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, config: &Path) -> Vec<Observer> {
     let (alive, listening) = (control.clone(), control.clone());
@@ -200,7 +193,7 @@ fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, conf
     observers
 }
 
-async fn reload(keeper: &ConfigKeeper) {
+async fn reload(keeper: &Arc<ConfigKeeper>) {
     peerup_ops::notify_reloading();
     let status = match keeper.reload().await {
         Ok(_) => status_line(keeper).await,
@@ -251,59 +244,5 @@ async fn stall(control: &RelayControl) {
     let asked = std::env::var("PEERUP_DEBUG_STALL_MS").ok();
     if let Some(time) = asked.and_then(|text| text.parse().ok()) {
         control.stall(Duration::from_millis(time)).await;
-    }
-}
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    End,
-    Reload,
-    #[cfg(debug_assertions)]
-    Stall,
-}
-
-/// The signals that a relay heeds: `SIGINT` and `SIGTERM` end it, `SIGHUP` has it read its config again.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    #[cfg(debug_assertions)]
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let on = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(ErrorCode::Failed, format!("cannot listen for signals: {error}"))
-            })
-        };
-        Ok(Self {
-            interrupt: on(SignalKind::interrupt())?,
-            terminate: on(SignalKind::terminate())?,
-            hangup: on(SignalKind::hangup())?,
-            #[cfg(debug_assertions)]
-            user: on(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Returns what the next signal asks for. Cancel safe.
-    async fn next(&mut self) -> Asked {
-        #[cfg(debug_assertions)]
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user.recv() => Asked::Stall,
-        }
-        #[cfg(not(debug_assertions))]
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
     }
 }

@@ -161,9 +161,9 @@ fn a_log_file_is_written_and_standard_error_is_for_people() {
     relay.start(&[]);
     relay.stop();
     let log = std::fs::read_to_string(relay.folder.path().join("relay.log")).unwrap();
-    assert!(log.contains("answers /healthz and /metrics"), "{log}");
+    assert!(log.contains("answers scrapes"), "{log}");
     let lines: Vec<String> = relay.lines.take().unwrap().iter().collect();
-    assert!(lines.iter().all(|line| !line.contains("healthz")), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains("scrapes")), "{lines:?}");
 }
 
 /// A `systemctl` that writes down what it is asked, for `PATH`.
@@ -266,4 +266,42 @@ fn in_the_journal_a_line_has_its_priority_and_no_time() {
             .any(|line| line.starts_with("<4>") && line.contains("no external address")),
         "{text}"
     );
+}
+
+#[test]
+fn health_and_log_go_elsewhere_while_it_runs() {
+    let mut relay = Running::prepare();
+    relay.start(&[]);
+    let was = std::fs::read_to_string(&relay.config).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
+    let line = was
+        .lines()
+        .find(|line| line.contains("listen_address: "))
+        .unwrap();
+    let log = "log:\n  level: debug\n  file: relay.log\n";
+    relay.edit(|text| text.replace(line, &format!("  listen_address: {}\n{log}", taken.1)));
+    let refused = relay.run(&["reload"]);
+    let told = stderr(&refused);
+    assert!(
+        told.contains("health.listen_address") && told.contains(&taken.1.to_string()),
+        "{told}"
+    );
+    assert!(relay.get("/healthz").0.starts_with("HTTP/1.1 200"));
+
+    relay.edit(|_| was.replace(line, &format!("{line}\n{log}")));
+    assert_eq!(
+        relay.json(&["reload", "--json"])["live"],
+        serde_json::json!(["log"])
+    );
+    relay.edit(|text| text.replace("enabled: true\n  listen", "enabled: false\n  listen"));
+    let reloaded = relay.json(&["reload", "--json"]);
+    assert_eq!(reloaded["live"], serde_json::json!(["health"]));
+    assert_eq!(reloaded["waits_for_restart"], serde_json::json!([]));
+    relay.edit(|text| text.replace("enabled: false\n  listen", "enabled: true\n  listen"));
+    relay.json(&["reload", "--json"]);
+    assert!(relay.get("/healthz").0.starts_with("HTTP/1.1 200"));
+    relay.stop();
+    let logged = std::fs::read_to_string(relay.folder.path().join("relay.log")).unwrap();
+    assert!(logged.contains("answers scrapes"), "{logged}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use peerup_api::ConfigApplyRequest;
 use peerup_config::{Effects, parse_node, plan};
 use proptest::{
     prelude::*,
@@ -18,6 +19,8 @@ const RELAYS: [&str; 3] = [
     "/ip4/127.0.0.1/tcp/10/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
     "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq",
 ];
+
+const SCRAPES: [Option<&str>; 3] = [None, Some("127.0.0.1:0"), Some("127.0.0.2:0")];
 
 /// Lines that a config may have or not, each kind with its ways to say it.
 fn texts() -> impl Strategy<Value = String> {
@@ -47,9 +50,10 @@ fn texts() -> impl Strategy<Value = String> {
     let ping = plugin("protocols: ['/peerup/ping/1.0.0', '/pingpong/1.0.0']");
     let traceroute = plugin("protocols: ['/peerup/ping/1.0.0'], peers: [read, addresses]");
     let relays = proptest::sample::subsequence(RELAYS.to_vec(), 0..=RELAYS.len());
-    let others = (0..3_u8, 0..3_u8, any::<bool>(), any::<bool>());
+    let places = (0..3_u8, any::<bool>());
+    let others = (0..3_u8, 0..3_u8, any::<bool>(), any::<bool>(), places);
     (service(), service(), ping, traceroute, relays, others).prop_map(
-        |(web, ssh, ping, traceroute, relays, (idle, path, named, gating))| {
+        |(web, ssh, ping, traceroute, relays, (idle, path, named, gating, places))| {
             let section = |entries: &[(&str, Option<String>)]| -> String {
                 let there = entries
                     .iter()
@@ -59,6 +63,7 @@ fn texts() -> impl Strategy<Value = String> {
                     .collect()
             };
             let path = ["prefer-direct", "direct-only", "relay-only"][usize::from(path)];
+            let (scrapes, debug) = places;
             let mut text = format!(
                 "version: 1\nnetwork: {{ listen_addresses: [/ip4/127.0.0.1/tcp/0] }}\n\
                  discovery: {{ mdns: false, dht: false }}\nnames: {{ phone: {PHONE} }}\n\
@@ -68,6 +73,12 @@ fn texts() -> impl Strategy<Value = String> {
                 20 + idle,
                 relays.join(", "),
             );
+            if let Some(address) = SCRAPES[usize::from(scrapes)] {
+                text.push_str(&format!("metrics: {{ listen: '{address}' }}\n"));
+            }
+            if debug {
+                text.push_str("log: { level: debug }\n");
+            }
             if named {
                 text.push_str("name: laptop\n");
             }
@@ -84,6 +95,63 @@ fn without_restarts(effects: Effects) -> Effects {
         needs_restart: BTreeSet::new(),
         ..effects
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_leaves_everything_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    peerup_trust::create_identity(folder.path().join("identity.key")).unwrap();
+    let text = |scrapes: &str, name: &str| {
+        format!(
+            "version: 1\nname: {name}\nnetwork: {{ listen_addresses: [/ip4/127.0.0.1/tcp/0] }}\n\
+             discovery: {{ mdns: false, dht: false }}\nmetrics: {{ listen: '{scrapes}' }}\n"
+        )
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let before = text("127.0.0.1:0", "one");
+    std::fs::write(&path, &before).unwrap();
+    let options = DaemonOptions {
+        config: path.clone(),
+        mode: Mode::Daemon,
+        log: Default::default(),
+    };
+    let daemon = Daemon::start(options).await.unwrap();
+    let app = daemon.app().clone();
+    let name = || app.config().name.as_ref().unwrap().to_string();
+    let by_hand = text(&format!("127.0.0.1:{port}"), "two");
+    let request = ConfigApplyRequest {
+        config: by_hand.clone(),
+        confirm_timeout_ms: None,
+        confirm_if: Vec::new(),
+        by: None,
+    };
+
+    let refused = peerup_ops::apply_config(&app, request).await;
+    let refused = refused.unwrap_err().message;
+    assert!(
+        refused.contains("metrics.listen") && refused.contains(&port.to_string()),
+        "{refused}"
+    );
+    assert_eq!(name(), "one");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    assert!(app.unmet().is_empty());
+
+    // By hand the rest comes into force, and what could not is told, for as long as that is so.
+    std::fs::write(&path, &by_hand).unwrap();
+    let told = daemon.reload().await.unwrap_err();
+    assert!(told.message.contains("metrics.listen"), "{told:?}");
+    assert_eq!(name(), "two");
+    let problems = crate::status::problems(&app, &[]);
+    assert!(
+        problems.iter().any(|problem| problem.contains("metrics.listen")),
+        "{problems:?}"
+    );
+    drop(taken);
+    daemon.reload().await.unwrap();
+    assert!(app.unmet().is_empty());
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,6 +185,11 @@ async fn a_plan_says_exactly_what_the_node_then_does() {
 
         let expected = without_restarts(planned.effects.clone());
         assert_eq!(done, expected, "pair {pair}: {:#?}\n{text}", planned.changes);
+        assert_eq!(
+            planned.effects.needs_restart,
+            BTreeSet::new(),
+            "pair {pair}: {text}"
+        );
         let unchanged = planned.changes.is_empty();
         assert_eq!(unchanged, *before == config, "pair {pair}: {text}");
         assert!(!unchanged || planned.drops.is_empty());
