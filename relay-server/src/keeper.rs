@@ -110,6 +110,7 @@ impl ConfigKeeper {
 
 impl Guarded for ConfigKeeper {
     const PROGRAM: &'static str = PROGRAM;
+    const START: &'static str = "relay-server";
 
     fn guard(&self) -> &GuardCell {
         &self.guard

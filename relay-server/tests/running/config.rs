@@ -174,7 +174,7 @@ fn a_config_that_does_not_start_goes_back_by_itself() {
     let last = &relay.state()["last"];
     assert_eq!(last["outcome"], "reverted");
     assert!(
-        last["reason"].as_str().unwrap().contains("does not start"),
+        last["reason"].as_str().unwrap().contains("nothing starts with it"),
         "{last}"
     );
     assert_eq!(relay.text(), before);
