@@ -60,8 +60,8 @@ pub use guard::{
 pub use keys::ReloadClass;
 pub use listed::{AllowedPeer, AllowedPeerError};
 pub use load::{
-    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, last_good_node, load_node,
-    load_relay, parse_node, parse_relay,
+    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, SearchPlaces, find_config, is_kept, last_good_node,
+    last_good_relay, load_node, load_relay, parse_node, parse_relay, read_relay,
 };
 pub use node::{
     DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,

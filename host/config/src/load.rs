@@ -104,7 +104,8 @@ pub fn find_config(
     }
 }
 
-fn is_kept(path: &Path) -> bool {
+/// Whether a last good config is kept of this file, be it there or gone.
+pub fn is_kept(path: &Path) -> bool {
     !Vault::new(path).generations().is_empty()
 }
 
@@ -149,7 +150,21 @@ pub fn last_good_node(path: &Path) -> Option<NodeConfig> {
 /// # Errors
 /// As [`load_node`].
 pub fn load_relay(path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
-    parse_relay(&read(path, "relay-server init")?, path)
+    parse_relay(&read_relay(path)?, path)
+}
+
+/// Reads the text of a relay server's config, once, for who needs the text too.
+///
+/// # Errors
+/// Missing, unreadable, too long or no text.
+pub fn read_relay(path: &Path) -> Result<String, ConfigError> {
+    read(path, "relay-server init")
+}
+
+/// Reads the config that a relay server ran with last; none where none is kept.
+pub fn last_good_relay(path: &Path) -> Option<RelayConfig> {
+    let newest = Vault::new(path).generations().into_iter().next()?;
+    Some(parse_relay(&newest.text, path).ok()?.config)
 }
 
 /// Checks the text of a node's config. The path is for messages and for relative paths; nothing is read.

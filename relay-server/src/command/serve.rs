@@ -200,7 +200,7 @@ fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, conf
     observers
 }
 
-async fn reload(keeper: &ConfigKeeper) {
+async fn reload(keeper: &Arc<ConfigKeeper>) {
     peerup_ops::notify_reloading();
     let status = match keeper.reload().await {
         Ok(_) => status_line(keeper).await,
