@@ -168,7 +168,10 @@ fn a_package_that_cannot_be_read_for_a_moment_is_no_reason_to_stay() {
             Deadline::new(Duration::from_secs(1), at(0), None),
         );
         folder
-            .edit(|lock, _| Ok::<_, FolderError>(lock.begin_trial(&name.parse().unwrap(), trial)))
+            .edit(|lock, _| {
+                lock.begin_trial(&name.parse().unwrap(), trial);
+                Ok::<_, FolderError>(())
+            })
             .unwrap();
     }
     let current = |name: &str| {
