@@ -9,17 +9,22 @@ mod serve;
 mod setup;
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use peerup_config::{LogConfig, RelayConfig, load_relay};
+use peerup_config::{LogConfig, RelayConfig, is_kept, last_good_relay, load_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::LogControl;
 
+use crate::admin::socket_path;
 use crate::arguments::{Arguments, Command, ConfigCommand};
 use crate::failure::config_failure;
 
 /// Where a config is looked for when none is named, in this order.
 const CONFIG_PLACES: [&str; 2] = ["relay-server.yaml", "/etc/peerup/relay-server.yaml"];
+
+/// What to do about a config that is broken or gone while a last good one is kept.
+const WAY_BACK: &str = "correct it, or take the last good one: relay-server config rollback";
 
 /// Runs what the command line asks for, to its end. The log of a relay follows its config.
 ///
@@ -46,7 +51,7 @@ pub fn run_command(arguments: Arguments, log: LogControl) -> Result<(), Failure>
 
 fn configure(named: Option<&Path>, command: ConfigCommand) -> Result<(), Failure> {
     match command {
-        ConfigCommand::Validate => serve::validate(&found(named)?),
+        ConfigCommand::Validate => serve::validate(&as_written(named)?),
         ConfigCommand::Show(output) => config::show(&place(named)?, &output),
         ConfigCommand::Status(output) => config::status(&place(named)?, &output),
         ConfigCommand::Plan { file, output } => config::plan(&place(named)?, file.as_deref(), &output),
@@ -64,14 +69,18 @@ struct Found {
     config: RelayConfig,
 }
 
-/// Returns where the config is, whatever stands in it.
+fn places() -> impl Iterator<Item = PathBuf> {
+    CONFIG_PLACES.iter().map(PathBuf::from)
+}
+
+/// Returns where the config is, whatever stands in it, also where it is gone and a last good one of it is kept.
 fn place(named: Option<&Path>) -> Result<PathBuf, Failure> {
     match named {
         Some(path) => Ok(path.to_owned()),
-        None => CONFIG_PLACES
-            .iter()
-            .map(PathBuf::from)
+        None => places()
             .find(|path| path.exists())
+            // There is a way back to one that is gone.
+            .or_else(|| places().find(|path| is_kept(path)))
             .ok_or_else(|| {
                 let message = format!(
                     "there is no config file: looked for {}",
@@ -89,7 +98,29 @@ pub fn log_config(named: Option<&Path>) -> Option<LogConfig> {
     Some(loaded.config.log)
 }
 
+/// Reads the config. While the relay runs, a file that is broken or gone is no reason to fail: what it ran with last is
+/// read instead, and said so.
 fn found(named: Option<&Path>) -> Result<Found, Failure> {
+    let path = place(named)?;
+    let failure = match as_written(Some(&path)) {
+        Ok(found) => return Ok(found),
+        Err(failure) => failure,
+    };
+    let Some(config) = last_good_relay(&path) else {
+        return Err(failure);
+    };
+    if UnixStream::connect(socket_path(&path)).is_err() {
+        return Err(failure.with_hint(WAY_BACK));
+    }
+    tell(&format!(
+        "{}\nthe relay runs with the last good config, and so does this command\n  {WAY_BACK}",
+        failure.message
+    ));
+    Ok(Found { path, config })
+}
+
+/// Reads the config from its file and from nowhere else.
+fn as_written(named: Option<&Path>) -> Result<Found, Failure> {
     let path = place(named)?;
     let loaded = load_relay(&path).map_err(|error| config_failure(&error))?;
     for warning in &loaded.warnings {

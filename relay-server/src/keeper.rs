@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use peerup_config::{ConfirmCheck, EditError, RelayConfig, load_relay, parse_relay, plan_relay};
+use peerup_config::{ConfirmCheck, EditError, GuardState, RelayConfig, parse_relay, plan_relay, read_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{GuardCell, Guarded, LogControl, ScrapePlace};
 use tokio::sync::Mutex;
@@ -31,7 +31,8 @@ pub(crate) struct ConfigKeeper {
     health: ScrapePlace,
     /// Makes what answers health checks and scrapes.
     answers: fn(Arc<ConfigKeeper>) -> Router,
-    log: LogControl,
+    /// None where the log is somebody else's.
+    log: Option<LogControl>,
 }
 
 impl ConfigKeeper {
@@ -41,7 +42,7 @@ impl ConfigKeeper {
         (path, config): (PathBuf, RelayConfig),
         tasks: TaskTracker,
         ending: CancellationToken,
-        (log, answers): (LogControl, fn(Arc<Self>) -> Router),
+        (log, answers): (Option<LogControl>, fn(Arc<Self>) -> Router),
     ) -> Self {
         Self {
             control,
@@ -68,37 +69,33 @@ impl ConfigKeeper {
         self.in_force.load_full()
     }
 
-    /// Reads the config again and puts what can be live in force.
+    /// Reads the config again and puts what can be live in force. Goes on to its end if the caller leaves.
     ///
     /// # Errors
-    /// Another config waits to be confirmed, or this one does not hold; nothing has changed then.
+    /// Another config waits to be confirmed or is being taken back, or this one does not hold; nothing has changed then.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<Reloaded, Failure> {
-        let reloaded = self.try_reload().await;
-        self.control.count_reload(reloaded.is_ok());
-        reloaded
+        let keeper = self.clone();
+        let task = self.tasks.spawn(async move {
+            let reloaded = keeper.try_reload().await;
+            keeper.control.count_reload(reloaded.is_ok());
+            reloaded
+        });
+        task.await
+            .unwrap_or_else(|error| Err(failed(format!("a reload ended early: {error}"))))
     }
 
     async fn try_reload(self: &Arc<Self>) -> Result<Reloaded, Failure> {
         let _edits = self.edits.lock().await;
-        if peerup_ops::config_state(&**self).pending.is_some() {
-            return Err(Failure::new(
-                ErrorCode::Conflict,
-                "a config waits to be confirmed, so the file is not read again",
-            )
-            .with_hint(format!(
-                "keep it with: {PROGRAM} config confirm; or take it back with: {PROGRAM} config rollback"
-            )));
-        }
+        may_reload(&self.guard.known().0)?;
         let path = self.path.clone();
+        // Read once: what is in force and what is kept of it must be one text.
         let read = tokio::task::spawn_blocking(move || {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            (text, load_relay(&path))
+            let text = read_relay(&path)?;
+            parse_relay(&text, &path).map(|loaded| (text, loaded))
         });
-        let (text, loaded) = read.await.map_err(failed)?;
-        let unchanged = "what was in force before stays in force; mend the file and reload again";
-        let loaded = loaded.map_err(|error| {
-            Failure::new(ErrorCode::ConfigInvalid, error.to_string())
-                .with_hint("the config before stays in force; mend the file and reload again")
+        let unchanged = "the config before stays in force; mend the file and reload again";
+        let (text, loaded) = read.await.map_err(failed)?.map_err(|error| {
+            Failure::new(ErrorCode::ConfigInvalid, error.to_string()).with_hint(unchanged)
         })?;
         for warning in &loaded.warnings {
             tracing::warn!("{}: {warning}", self.path.display());
@@ -125,7 +122,7 @@ impl ConfigKeeper {
             ));
         }
         let (log, wanted) = (self.log.clone(), config.log.clone());
-        let applied = tokio::task::spawn_blocking(move || log.apply(&wanted)).await;
+        let applied = tokio::task::spawn_blocking(move || log.map_or(Ok(()), |log| log.apply(&wanted))).await;
         match applied {
             Ok(Ok(())) => {}
             Ok(Err(error)) => unmet.push(format!("log.file: {error}")),
@@ -160,6 +157,7 @@ impl ConfigKeeper {
 
 impl Guarded for ConfigKeeper {
     const PROGRAM: &'static str = PROGRAM;
+    const START: &'static str = "relay-server";
 
     fn guard(&self) -> &GuardCell {
         &self.guard
@@ -212,6 +210,26 @@ impl Guarded for ConfigKeeper {
     }
 }
 
+/// Whether the file may be read again: while a config waits or is taken back, it is not what should be in force.
+fn may_reload(state: &GuardState) -> Result<(), Failure> {
+    let conflict = |message: String| Failure::new(ErrorCode::Conflict, message);
+    match state {
+        GuardState::Off | GuardState::Settled | GuardState::Fallback { .. } => Ok(()),
+        GuardState::Pending(_) => Err(conflict(
+            "a config waits to be confirmed, so the file is not read again".to_owned(),
+        )
+        .with_hint(format!(
+            "keep it with: {PROGRAM} config confirm; or take it back with: {PROGRAM} config rollback"
+        ))),
+        GuardState::Reverting { problem, .. } => Err(conflict(format!(
+            "a config is being taken back and the disk does not take that yet, so the file is not read again: {problem}"
+        ))
+        .with_hint(format!(
+            "check the folder's owner, its mode and the free space; it is tried again by itself, see: {PROGRAM} config status"
+        ))),
+    }
+}
+
 /// Checks a text as far as that goes without listening: it is a config, and key, list and table can be read.
 ///
 /// # Errors
@@ -226,4 +244,49 @@ pub(crate) fn check_text(text: &str, path: &Path) -> Result<RelayConfig, Failure
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::new(ErrorCode::Failed, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Relay;
+
+    #[tokio::test]
+    async fn a_reload_goes_on_where_whoever_asked_for_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay-server.yaml");
+        let text = |count: u32| {
+            format!(
+                "version: 1\nnetwork: {{listen_addresses: [/ip4/127.0.0.1/tcp/0]}}\nresources: {{max_reservations: {count}}}\n"
+            )
+        };
+        let config = parse_relay(&text(5), &path).unwrap().config;
+        peerup_trust::create_identity(&config.key_file).unwrap();
+        std::fs::write(&config.security.authorized_keys_file, "").unwrap();
+        let relay = Relay::start(config.clone()).await.unwrap();
+        let tasks = TaskTracker::new();
+        let place = (path.clone(), config);
+        let ways = (None, (|_| Router::new()) as fn(Arc<ConfigKeeper>) -> Router);
+        let keeper = ConfigKeeper::new(
+            relay.control(),
+            place,
+            tasks.clone(),
+            CancellationToken::new(),
+            ways,
+        );
+        let keeper = Arc::new(keeper);
+        std::fs::write(&path, text(7)).unwrap();
+
+        let edits = keeper.edits.lock().await;
+        tokio::select! {
+            biased;
+            _ = keeper.reload() => panic!("somebody edits"),
+            () = std::future::ready(()) => {}
+        }
+        drop(edits);
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(keeper.in_force().resources.max_reservations, 7);
+        relay.shutdown().await;
+    }
 }

@@ -78,6 +78,11 @@ fn spawn(mut command: Command) -> Child {
 
 /// The plugin `ping` under another name and in this version.
 pub(crate) fn pong(node: &Node, version: &str) -> String {
+    pong_with(node, version, "")
+}
+
+/// The same with more in its manifest.
+pub(crate) fn pong_with(node: &Node, version: &str, more: &str) -> String {
     let ping = peerup_bundle::BUNDLED
         .iter()
         .find(|one| one.name == "ping")
@@ -87,7 +92,7 @@ pub(crate) fn pong(node: &Node, version: &str) -> String {
         .replacen("name = \"ping\"", "name = \"pong\"", 1)
         .replacen("version = \"0.1.0\"", &format!("version = \"{version}\""), 1)
         .replacen("protocols = [\"/peerup/ping/1.0.0\", \"/pingpong/1.0.0\"]", "", 1);
-    let package = Package::pack(ping.wasm, &text, None).unwrap();
+    let package = Package::pack(ping.wasm, &format!("{text}\n{more}"), None).unwrap();
     // Beside the folder, which is put back for every turn.
     let path = node.folder.with_file_name(package.file_name());
     fs::write(&path, package.bytes()).unwrap();

@@ -1,13 +1,19 @@
 //! Upgrades of plugins that go back unless they are confirmed: live, over a kill, beside no daemon, and by checks.
 
-use std::fs;
+use std::{fs, time::Duration};
 
+use peerup_config::{boot_id, now};
+use peerup_model::Deadline;
+use peerup_package::{FolderError, LockedPackage, Package, PluginFolder, Trial};
 use serde_json::Value;
 
 use crate::{
-    killed::{install, pong},
-    support::{Node, Pair, eventually},
+    killed::{install, pong, pong_with},
+    support::{Node, Pair, SOON, eventually},
 };
+
+/// What a version asks for that the other one does without.
+const MORE: &str = "[[capability]]\nname = \"peers.read\"\nreason = \"shows them\"\n";
 
 /// A node with the plugin in its first version; the second one is beside it.
 struct Stage {
@@ -51,7 +57,8 @@ fn let_time_pass(node: &Node) {
     let (head, rest) = lock.split_once("[plugin.trial.deadline]").unwrap();
     let tail = rest.split_once("[[plugin]]").map(|(_, tail)| tail);
     let tail = tail.map(|tail| format!("[[plugin]]{tail}")).unwrap_or_default();
-    let over = "[plugin.trial.deadline]\napplied_ms = 1\ndeadline_ms = 2\ntimeout_ms = 1\n";
+    let applied = rest.lines().find(|line| line.starts_with("applied_ms")).unwrap();
+    let over = format!("[plugin.trial.deadline]\n{applied}\ndeadline_ms = 2\ntimeout_ms = 1\n");
     let new = node.file("plugins.lock.new");
     fs::write(&new, format!("{head}{over}{tail}")).unwrap();
     fs::rename(new, node.file("plugins.lock")).unwrap();
@@ -254,4 +261,118 @@ fn checks_confirm_an_upgrade_or_bring_the_version_before_back() {
         (&plugin(node)["trial"], &plugin(node)["version"]),
         (&Value::Null, &"0.2.0".into())
     );
+}
+
+/// Has this version wait in the files, as an upgrade leaves it whose grants were taken back.
+fn try_in_files(node: &Node, file: &str, check: &str) {
+    let package = Package::read(fs::read(file).unwrap()).unwrap();
+    let deadline = Deadline::new(Duration::from_secs(3600), now(), boot_id().as_deref());
+    let trial = Trial::new("a test", vec![check.to_owned()], deadline);
+    PluginFolder::new(&node.folder)
+        .edit(|lock, store| {
+            store.put(&package)?;
+            let locked = LockedPackage::of(&package, format!("file:{file}"), "2026-01-01T00:00:00Z");
+            lock.set(&package, locked).unwrap();
+            lock.begin_trial(&package.manifest().name, trial);
+            Ok::<_, FolderError>(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn checks_confirm_no_version_that_does_not_load() {
+    let pair = Pair::start();
+    let node = &pair.laptop;
+    node.run(&install(&pong(node, "0.1.0"))).ok();
+    let two = pong_with(node, "0.2.0", MORE);
+    // The peer answers whatever version runs.
+    node.run(&["ping", "home", "-c", "1"]).ok();
+    try_in_files(node, &two, "ping:home");
+
+    eventually("the version is seen not to run", || {
+        assert!(audited(node, "upgrade-confirmed").is_none());
+        let reason = plugin(node)["trial"]["checks"][0]["reason"].to_string();
+        reason.contains("does not run yet: peers.read is not granted")
+    });
+    let_time_pass(node);
+    eventually("the version before is back", || {
+        assert!(audited(node, "upgrade-confirmed").is_none());
+        audited(node, "upgrade-reverted").is_some()
+    });
+    let after = plugin(node);
+    assert_eq!(
+        (&after["version"], &after["state"]),
+        (&"0.1.0".into(), &"active".into())
+    );
+}
+
+#[test]
+fn the_way_back_is_tried_until_the_version_before_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::init(folder.path(), "home");
+    let (one, two) = (pong_with(&node, "0.1.0", MORE), pong(&node, "0.2.0"));
+    let words = [&install(&one)[..], &["--grant", "peers.read"]].concat();
+    node.run(&words).ok();
+    node.start();
+    try_for(&node, &two, "1h");
+    let granted = node.read("config.yaml");
+    let without = granted.replace("      peers:\n        - read\n", "");
+    assert_ne!(granted, without, "{granted}");
+    node.write("config.yaml", &without);
+    node.run(&["daemon", "reload"]).ok();
+
+    let_time_pass(&node);
+    let problems = |node: &Node| node.run(&["status", "--json"]).json()["problems"].to_string();
+    eventually("it is told what runs", || {
+        problems(&node).contains("the plugin pong runs 0.2.0 in the place of 0.1.0")
+    });
+    assert_eq!(plugin(&node)["version"], "0.2.0");
+    node.write("config.yaml", &granted);
+    node.run(&["daemon", "reload"]).ok();
+    eventually("the version before runs", || {
+        let plugin = plugin(&node);
+        plugin["version"] == "0.1.0" && plugin["state"] == "active"
+    });
+    eventually("nothing is told any more", || !problems(&node).contains("pong"));
+    node.stop();
+}
+
+#[test]
+fn what_is_told_of_an_upgrade_is_what_became_of_it() {
+    let mut stage = stage();
+    stage.node.start();
+    let node = &stage.node;
+    // A daemon that cannot read its config again sees the upgrade a moment later.
+    let before = node.read("config.yaml");
+    node.write("config.yaml", &format!("{before}\nlisten: []\n"));
+    let upgrade = |time: &'static str| {
+        let words = ["plugin", "upgrade", "pong", &stage.two, "--confirm-timeout", time];
+        [&words[..], &["--confirm-if", "relay"]].concat()
+    };
+    node.run(&upgrade("1s"))
+        .fails(7, &["the version of pong before runs again", "in time"]);
+    node.write("config.yaml", &before);
+
+    // The version before cannot come back, so the other one stays, confirmed or not.
+    let kept = PluginFolder::new(&node.folder);
+    let digest = kept
+        .read()
+        .unwrap()
+        .get(&"pong".parse().unwrap())
+        .unwrap()
+        .current
+        .digest;
+    let mut waits = node.spawn(&upgrade("1h"));
+    eventually("it waits", || plugin(node)["trial"]["version"] == "0.2.0");
+    fs::remove_file(kept.package_path(&digest)).unwrap();
+    let_time_pass(node);
+    let finished = waits.finish(SOON).unwrap();
+    assert_eq!(finished.code, 7, "{finished:#?}");
+    for words in [
+        "0.2.0 of pong stays, although it was not confirmed",
+        "the package of pong 0.1.0 is not at",
+    ] {
+        assert!(finished.stderr.contains(words), "{finished:#?}");
+    }
+    stage.node.stop();
 }

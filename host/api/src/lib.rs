@@ -26,7 +26,7 @@ pub use types::{
     Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, DoneInfo,
     ErrorBody, ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo,
     NatInfo, PathInfo, PeerInfo, PingRequest, PluginCall, PluginCommandInfo, PluginFlagInfo, PluginInfo,
-    PluginLimitsInfo, PluginLogLine, PluginTrialInfo, ProxyRequest, ProxyUpdate, RelayInfo, RelayRequest,
-    ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate, StatusInfo, TracerouteRequest, WhoInfo,
-    WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
+    PluginLimitsInfo, PluginLogLine, PluginTrialEnd, PluginTrialInfo, ProxyRequest, ProxyUpdate, RelayInfo,
+    RelayRequest, ResolveAnswer, ResolveRequest, ServiceInfo, ServiceUpdate, StatusInfo, TracerouteRequest,
+    WhoInfo, WhyAdvice, WhyAttempt, WhyCandidate, WhyInfo, WhyPeer, WhySide,
 };

@@ -560,6 +560,9 @@ pub struct PluginInfo {
     /// The upgrade to this version waits to be confirmed, and else goes back.
     #[serde(default)]
     pub trial: Option<PluginTrialInfo>,
+    /// What became of the last upgrade that waited, since the daemon started.
+    #[serde(default)]
+    pub last_trial: Option<PluginTrialEnd>,
     /// Since when it is in this state, RFC 3339.
     pub since: String,
     /// How often its service was started again after a failure.
@@ -605,6 +608,19 @@ pub struct PluginTrialInfo {
     pub by: String,
     /// What confirms it without anybody's word; empty for nothing.
     pub checks: Vec<ConfigCheck>,
+}
+
+/// What became of an upgrade that waited to be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginTrialEnd {
+    /// `confirmed`, `reverted`, or `stayed`: it was not confirmed, and the version before cannot come back.
+    pub outcome: String,
+    /// The version that waited.
+    pub version: String,
+    /// When the upgrade was made, RFC 3339.
+    pub applied: String,
+    /// Why it ended so; none for the word of a person.
+    pub reason: Option<String>,
 }
 
 /// What a plugin may use up.

@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{error::FindError, load::parse_node, node::NodeConfig, vault::Vault};
+use crate::{
+    error::FindError,
+    load::{parse_node, parse_relay},
+    node::NodeConfig,
+    relay::RelayConfig,
+    vault::Vault,
+};
 
 /// Where a config is looked for when nobody names one. Filled from the environment by the caller.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +85,8 @@ pub fn find_config(
     }
 }
 
-fn is_kept(path: &Path) -> bool {
+/// Whether a last good config is kept of this file, be it there or gone.
+pub fn is_kept(path: &Path) -> bool {
     !Vault::new(path).generations().is_empty()
 }
 
@@ -100,4 +107,10 @@ pub fn last_good_node(path: &Path) -> Option<NodeConfig> {
     let vault = Vault::new(path);
     let newest = vault.generations().into_iter().next()?;
     Some(parse_node(&newest.text, path).ok()?.config)
+}
+
+/// Reads the config that a relay server ran with last; none where none is kept.
+pub fn last_good_relay(path: &Path) -> Option<RelayConfig> {
+    let newest = Vault::new(path).generations().into_iter().next()?;
+    Some(parse_relay(&newest.text, path).ok()?.config)
 }

@@ -55,13 +55,15 @@ pub use clock::{boot_id, now};
 pub use disk::{Disk, RealDisk};
 pub use edit::{ConfigEditor, ConfigFile, Edited};
 pub use error::{ConfigError, EditError, FindError, Problem};
-pub use find::{SearchPlaces, find_config, last_good_node};
+pub use find::{SearchPlaces, find_config, is_kept, last_good_node, last_good_relay};
 pub use guard::{
     Action, Application, ConfigGuard, Confirmer, Event, Found, GuardState, Refused, RevertReason, Waiting,
 };
 pub use keys::ReloadClass;
 pub use listed::{AllowedPeer, AllowedPeerError};
-pub use load::{CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, load_node, load_relay, parse_node, parse_relay};
+pub use load::{
+    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, load_node, load_relay, parse_node, parse_relay, read_relay,
+};
 pub use node::{
     DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,
     ServiceEntry, TunnelConfig,

@@ -53,7 +53,15 @@ pub fn load_node(path: &Path) -> Result<Loaded<NodeConfig>, ConfigError> {
 /// # Errors
 /// As [`load_node`].
 pub fn load_relay(path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
-    parse_relay(&read(path, "relay-server init")?, path)
+    parse_relay(&read_relay(path)?, path)
+}
+
+/// Reads the text of a relay server's config, once, for who needs the text too.
+///
+/// # Errors
+/// Missing, unreadable, too long or no text.
+pub fn read_relay(path: &Path) -> Result<String, ConfigError> {
+    read(path, "relay-server init")
 }
 
 /// Checks the text of a node's config. The path is for messages and for relative paths; nothing is read.

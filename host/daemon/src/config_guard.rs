@@ -17,6 +17,7 @@ use crate::{app::App, failure::PROGRAM};
 
 impl Guarded for App {
     const PROGRAM: &'static str = PROGRAM;
+    const START: &'static str = "peerup daemon";
 
     fn guard(&self) -> &GuardCell {
         &self.guard

@@ -9,7 +9,7 @@ use peerup_bundle::Bundled;
 use peerup_config::{PluginEntry, PluginLimits, boot_id, now};
 use peerup_engine::{Limits, PluginSpec};
 use peerup_model::PluginName;
-use peerup_package::{FolderError, LockedPackage, Manifest, PluginFolder, SettingProblem};
+use peerup_package::{Digest, FolderError, LockedPackage, Manifest, PluginFolder, SettingProblem};
 
 /// Every plugin that this node has, by where it comes from.
 #[derive(Debug, Clone)]
@@ -122,6 +122,14 @@ impl Sources {
 }
 
 impl PluginSource {
+    /// Returns the digest of the package; none for one that travels with the binary.
+    pub(crate) fn installed(&self) -> Option<Digest> {
+        match &self.origin {
+            Origin::Bundled(_) => None,
+            Origin::Installed { package, .. } => Some(package.digest),
+        }
+    }
+
     /// Reads what the plugin says about itself and its component, and checks the bytes. Blocks on the disk.
     pub(crate) fn read(&self) -> Result<(Manifest, Cow<'static, [u8]>), SourceError> {
         match &self.origin {

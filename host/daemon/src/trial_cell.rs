@@ -1,5 +1,6 @@
 //! Where the node keeps which upgrades of plugins wait to be confirmed, for whoever asks.
 
+mod behind;
 mod news;
 
 use std::{
@@ -8,12 +9,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use peerup_api::{ConfigCheck, PluginTrialInfo};
+use peerup_api::{ConfigCheck, PluginInfo, PluginTrialEnd, PluginTrialInfo};
 use peerup_config::now;
 use peerup_model::PluginName;
 use tokio::sync::{Mutex, Notify};
 
-pub(crate) use self::news::{Known, News, known, news};
+pub(crate) use self::{
+    behind::{Behind, Stands},
+    news::{Known, News, known, news},
+};
 
 /// What a check says that was not tried.
 const NOT_TRIED: &str = "not tried yet";
@@ -23,7 +27,16 @@ const NOT_TRIED: &str = "not tried yet";
 pub(crate) struct Trials {
     pub(crate) state: Mutex<State>,
     pub(crate) seen: ArcSwap<BTreeMap<PluginName, Waiting>>,
+    /// What became of those that waited, and those that run another version than the one that holds.
+    pub(crate) told: ArcSwap<TrialsTold>,
     looked: Notify,
+}
+
+/// What is told of plugins that wait no more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TrialsTold {
+    pub(crate) ended: BTreeMap<PluginName, PluginTrialEnd>,
+    pub(crate) behind: Vec<String>,
 }
 
 /// What the last look found.
@@ -34,6 +47,10 @@ pub(crate) struct State {
     pub(crate) unmet: BTreeMap<PluginName, Vec<Option<String>>>,
     /// Those that were over and taken out of force while the disk did not take it.
     pub(crate) forced: BTreeSet<(PluginName, u64)>,
+    /// Those that run another version than the one that holds.
+    pub(crate) behind: Behind,
+    /// What became of the last upgrade of each that waited.
+    pub(crate) ended: BTreeMap<PluginName, PluginTrialEnd>,
     /// The disk does not take it, which was told.
     pub(crate) told: bool,
 }
@@ -47,11 +64,13 @@ pub(crate) struct Waiting {
 }
 
 impl Trials {
-    /// Returns how an upgrade of a plugin waits, if one does.
-    pub(crate) fn describe(&self, name: &str) -> Option<PluginTrialInfo> {
-        let seen = self.seen.load();
-        let (_, waiting) = seen.iter().find(|(known, _)| known.as_str() == name)?;
-        Some(waiting.describe())
+    /// Adds to a plugin how an upgrade of it waits, if one does, and what became of the one before.
+    pub(crate) fn add_to(&self, plugin: &mut PluginInfo) {
+        let Ok(name) = plugin.name.parse::<PluginName>() else {
+            return;
+        };
+        plugin.trial = self.seen.load().get(&name).map(Waiting::describe);
+        plugin.last_trial = self.told.load().ended.get(&name).cloned();
     }
 
     /// Has the watcher wake, since something else may be the next to end.
@@ -64,7 +83,7 @@ impl Trials {
         self.looked.notified().await;
     }
 
-    /// Returns what waits, in a sentence each.
+    /// Returns what waits, and what is not the version that it should be, in a sentence each.
     pub(crate) fn problems(&self) -> Vec<String> {
         let seen = self.seen.load();
         let waits = seen.iter().map(|(name, waiting)| {
@@ -74,7 +93,7 @@ impl Trials {
                 info.version, info.previous, info.deadline
             )
         });
-        waits.collect()
+        waits.chain(self.told.load().behind.iter().cloned()).collect()
     }
 }
 

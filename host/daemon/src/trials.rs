@@ -7,16 +7,19 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use peerup_api::PluginTrialEnd;
 use peerup_config::{ConfirmCheck, boot_id, now};
+use peerup_lifecycle::Stage;
 use peerup_model::{ErrorCode, Failure, PluginName};
-use peerup_package::{ConfirmError, Expired, FolderError, LockFile, PluginFolder, Standing};
-use tokio::task::JoinSet;
+use peerup_package::{ConfirmError, Expired, FolderError, LockFile, LockedPackage, PluginFolder, Standing};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     app::{self, App},
     audit::AuditEvent,
     config_guard,
-    trial_cell::{Known, News, State, Waiting, known, news},
+    supervisor::PluginView,
+    trial_cell::{Known, News, Stands, State, TrialsTold, Waiting, known, news},
 };
 
 /// How often the lock file is looked at while nothing waits: a command tells the daemon of a change, if it can.
@@ -85,12 +88,13 @@ pub(crate) async fn look(app: &Arc<App>) -> Duration {
         }
     };
     state.told = is_stuck;
-    for one in &expired {
-        swap(app, &one.name);
+    for one in expired.iter().filter(|one| one.kept.is_none()) {
+        swap(app, &mut state, &one.name);
     }
     if is_stuck {
         force(app, &mut state, &lock);
     }
+    catch_up(app, &mut state, &lock);
     tell_all(app, &mut state, &lock, &expired);
     publish(app, &state, &lock)
 }
@@ -106,19 +110,64 @@ fn force(app: &Arc<App>, state: &mut State, lock: &LockFile) {
                 .forced
                 .insert((name.clone(), known.trial.deadline.applied_ms))
         {
-            swap(app, &name);
+            swap(app, state, &name);
         }
     }
 }
 
-/// Loads the version that holds now. Whoever waits for it has the supervisor's own time.
-fn swap(app: &Arc<App>, name: &PluginName) {
+/// Loads the version that holds now.
+fn swap(app: &Arc<App>, state: &mut State, name: &PluginName) {
+    state.behind.tried(name, Instant::now());
+    load(app, name);
+}
+
+/// Loads the version that holds. Whoever waits for it has the supervisor's own time.
+fn load(app: &Arc<App>, name: &PluginName) {
     let (app, name) = (app.clone(), name.clone());
     app.tasks.clone().spawn(async move {
         if let Err(failure) = app.plugins.reload(&name).await {
-            tracing::warn!(plugin = %name, "the version before was not loaded: {}", failure.message);
+            tracing::warn!(plugin = %name, "the version that holds was not loaded: {}", failure.message);
         }
+        // Tells what runs now.
+        app.trials.wake();
     });
+}
+
+/// Loads again what runs in another version than the one that holds, since a load may fail for a moment.
+fn catch_up(app: &Arc<App>, state: &mut State, lock: &LockFile) {
+    let (views, at, boot) = (app.plugins.views(), Instant::now(), boot_id());
+    for plugin in lock.plugins() {
+        let holds = plugin.in_force(now(), boot.as_deref());
+        let stands = views.get(&plugin.name).map_or(Stands::Right, |view| {
+            stands(view, holds, state.behind.knows(&plugin.name))
+        });
+        if state.behind.take(&plugin.name, stands, at) {
+            load(app, &plugin.name);
+        }
+    }
+    let installed = lock.plugins().map(|plugin| plugin.name.clone()).collect();
+    state.behind.retain(&installed);
+    state.ended.retain(|name, _| installed.contains(name));
+}
+
+fn stands(view: &PluginView, holds: &LockedPackage, is_known: bool) -> Stands {
+    match view.runs() {
+        _ if !view.is_wanted => Stands::Right,
+        _ if view.is_changing => Stands::Changing,
+        Some(runs) if runs == holds.digest => Stands::Right,
+        Some(_) => {
+            let why = view.problem().map(|why| format!(": {why}")).unwrap_or_default();
+            Stands::Behind(Some(format!(
+                "the plugin {name} runs {} in the place of {}, which was not loaded{why}; it is tried again; see: peerup plugin inspect {name}",
+                view.version().unwrap_or_default(),
+                holds.version,
+                name = view.name,
+            )))
+        }
+        // Otherwise the supervisor tells and decides alone.
+        None if is_known && view.stage == Stage::Failed => Stands::Behind(None),
+        None => Stands::Right,
+    }
 }
 
 fn tell_all(app: &App, state: &mut State, lock: &LockFile, expired: &[Expired]) {
@@ -126,6 +175,24 @@ fn tell_all(app: &App, state: &mut State, lock: &LockFile, expired: &[Expired]) 
     for (name, what) in news(&state.known, &found, lock, expired) {
         let unmet = state.unmet.remove(&name).unwrap_or_default();
         let (word, detail) = what.in_words(&unmet);
+        if let Some((outcome, version)) = what.end() {
+            let is_met = !unmet.is_empty() && unmet.iter().all(Option::is_none);
+            let reason = match (outcome, is_met) {
+                ("confirmed", true) => Some("every check was met"),
+                _ => detail.get("reason").and_then(serde_json::Value::as_str),
+            };
+            let applied_ms = match expired.iter().find(|one| one.name == name) {
+                Some(expired) => expired.applied_ms,
+                None => applied_ms(state, &name).unwrap_or_default(),
+            };
+            let end = PluginTrialEnd {
+                outcome: outcome.to_owned(),
+                version: version.to_owned(),
+                applied: peerup_ops::rfc3339(applied_ms),
+                reason: reason.map(str::to_owned),
+            };
+            state.ended.insert(name.clone(), end);
+        }
         match what {
             News::Reverted { .. } | News::Stayed { .. } => {
                 tracing::error!(plugin = %name, %detail, "an upgrade was not confirmed");
@@ -138,6 +205,11 @@ fn tell_all(app: &App, state: &mut State, lock: &LockFile, expired: &[Expired]) 
     state.forced.retain(|(name, _)| found.contains_key(name));
     state.unmet.retain(|name, _| found.contains_key(name));
     state.known = found;
+}
+
+/// Returns when the upgrade was made that waited at the last look.
+fn applied_ms(state: &State, name: &PluginName) -> Option<u64> {
+    Some(state.known.get(name)?.trial.deadline.applied_ms)
 }
 
 fn publish(app: &App, state: &State, lock: &LockFile) -> Duration {
@@ -170,6 +242,14 @@ fn publish(app: &App, state: &State, lock: &LockFile) -> Duration {
             },
         );
     }
+    if let Some(left) = state.behind.next(Instant::now()) {
+        // One that is still being loaded is due for longer.
+        pause = pause.min(left.max(CHECK_PAUSE));
+    }
+    app.trials.told.store(Arc::new(TrialsTold {
+        ended: state.ended.clone(),
+        behind: state.behind.problems(),
+    }));
     app.trials.seen.store(Arc::new(seen));
     pause.max(Duration::from_millis(1))
 }
@@ -190,8 +270,20 @@ fn with_checks(app: &App) -> Vec<(PluginName, Known)> {
         .collect()
 }
 
+/// Says why the version that waits does not run, if it does not: then no check says anything about it.
+fn lacks(app: &App, name: &PluginName, known: &Known) -> Option<String> {
+    match app.plugins.views().get(name) {
+        Some(view) => view.lacks(known.current.digest),
+        None => Some("it does not run yet".to_owned()),
+    }
+}
+
 async fn try_all(app: &App, name: PluginName, known: &Known) -> Tried {
     let mut unmet = Vec::new();
+    if let Some(why) = lacks(app, &name, known) {
+        unmet.resize(known.trial.checks.len(), Some(why));
+        return (name, known.trial.deadline.applied_ms, unmet);
+    }
     for check in &known.trial.checks {
         let tried = match check.parse::<ConfirmCheck>() {
             Ok(check) => config_guard::try_check(app, &check).await,
@@ -202,14 +294,15 @@ async fn try_all(app: &App, name: PluginName, known: &Known) -> Tried {
     (name, known.trial.deadline.applied_ms, unmet)
 }
 
-async fn take_tries(app: &Arc<App>, (name, applied_ms, unmet): Tried) {
+async fn take_tries(app: &Arc<App>, (name, applied_ms, mut unmet): Tried) {
     let mut state = app.trials.state.lock().await;
-    let is_same = state
-        .known
-        .get(&name)
-        .is_some_and(|known| known.trial.deadline.applied_ms == applied_ms);
-    if !is_same {
+    let known = state.known.get(&name);
+    let Some(known) = known.filter(|known| known.trial.deadline.applied_ms == applied_ms) else {
         return;
+    };
+    // It may have ended while the checks were tried.
+    if let Some(why) = lacks(app, &name, known) {
+        unmet.fill(Some(why));
     }
     let is_met = unmet.iter().all(Option::is_none);
     state.unmet.insert(name.clone(), unmet);

@@ -37,6 +37,9 @@ pub trait Guarded: std::fmt::Debug + Send + Sync + 'static {
     /// What a person types before `config confirm`.
     const PROGRAM: &'static str;
 
+    /// What a person types to have it run for good.
+    const START: &'static str;
+
     /// The guard of its config.
     fn guard(&self) -> &GuardCell;
     /// Held by whoever changes the config.
@@ -295,8 +298,11 @@ fn shown_by(by: &str) -> String {
 }
 
 fn no_guard<G: Guarded>() -> Failure {
-    Failure::new(ErrorCode::NoDaemon, "a node of one command applies no config")
-        .with_hint(format!("start the daemon with: {} daemon", G::PROGRAM))
+    Failure::new(
+        ErrorCode::NoDaemon,
+        "what runs for one command only applies no config",
+    )
+    .with_hint(format!("start it for good with: {}", G::START))
 }
 
 /// Writes what happened into the log.
@@ -309,7 +315,7 @@ fn tell(event: &Event) {
         Event::FellBack(why) => {
             tracing::error!(%why, "the config file does not do; the last good config is in force");
         }
-        Event::CannotStart(why) => tracing::error!(%why, "the node starts with no config"),
+        Event::CannotStart(why) => tracing::error!(%why, "there is no config to start with"),
         Event::NotApplied(why) => tracing::error!(%why, "a config was not applied"),
         Event::NotConfirmed(why) => tracing::error!(%why, "the config could not be confirmed"),
         Event::RevertStuck(why) => {

@@ -14,7 +14,7 @@ use crate::{
     digest::Digest,
     disk::{Disk, TEMPORARY},
     file::{self, Lock},
-    lock::{Expired, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES, Standing},
+    lock::{Expired, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES, Standing, WayBack},
     package::{EXTENSION, MAX_PACKAGE_BYTES, Package, PackageError},
 };
 
@@ -185,7 +185,8 @@ impl PluginFolder {
     }
 
     /// Brings the version before back wherever an upgrade was not confirmed in time, each in one write of the lock file,
-    /// and returns which those were. Nothing is written where there are none.
+    /// and returns which those were. Nothing is written where there are none. One whose package cannot be read at this
+    /// moment stays as it is, for the next call.
     ///
     /// # Errors
     /// `Lock` or `Io`; nothing has changed then.
@@ -195,11 +196,22 @@ impl PluginFolder {
             return Ok(Vec::new());
         }
         self.edit(|lock, store| {
-            let whole = |name: &PluginName, package: &LockedPackage| {
-                let loaded = store.load(name, package);
-                loaded.map(drop).map_err(|error| error.to_string())
+            let mut unread = None;
+            let look = |name: &PluginName, package: &LockedPackage| match store.load(name, package) {
+                Ok(_) => WayBack::Whole,
+                Err(error @ (FolderError::Missing { .. } | FolderError::Damaged { .. })) => {
+                    WayBack::Broken(error.to_string())
+                }
+                Err(error) => {
+                    unread = Some(error);
+                    WayBack::Unknown
+                }
             };
-            Ok(lock.expire(now, boot, whole))
+            let expired = lock.expire(now, boot, look);
+            match unread.filter(|_| expired.is_empty()) {
+                Some(error) => Err(error),
+                None => Ok(expired),
+            }
         })
     }
 

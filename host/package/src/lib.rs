@@ -31,7 +31,7 @@ pub use folder::{FolderError, PluginFolder, ReadError, read_package};
 pub use lint::{Built, Finding, LARGE_COMPONENT_BYTES, Severity, lint};
 pub use lock::{
     ConfirmError, Expired, LOCK_VERSION, LockError, LockFile, LockedPackage, LockedPlugin, MAX_LOCK_BYTES,
-    PinError, Standing, Trial,
+    PinError, Standing, Trial, WayBack,
 };
 pub use manifest::{Capability, CommandSpec, FlagSpec, FlagType, MAX_MANIFEST_BYTES, Manifest};
 pub use package::{EXTENSION, MAX_COMPONENT_BYTES, MAX_PACKAGE_BYTES, Package, PackageError};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use peerup_model::PluginName;
 use serde::{Deserialize, Serialize};
 
-pub use self::trial::{ConfirmError, Expired, Standing, Trial};
+pub use self::trial::{ConfirmError, Expired, Standing, Trial, WayBack};
 use crate::{author::AuthorId, digest::Digest, package::Package};
 
 /// The longest lock file that is read.

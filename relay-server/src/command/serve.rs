@@ -31,7 +31,10 @@ pub(super) fn serve(config: &Path, log: LogControl) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(run(config, log))
+    let outcome = runtime.block_on(run(config, log));
+    // The relay has ended its tasks; a look-up that no DNS server answers must not hold the process up.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Checks what `serve` reads before it listens.
@@ -69,7 +72,7 @@ async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
         (path.to_owned(), config),
         tasks.clone(),
         stop.clone(),
-        (log, health::router),
+        (Some(log), health::router),
     );
     keeper.guard().install(held).await;
     let keeper = Arc::new(keeper);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::setting::{Running, stderr};
+use crate::setting::{Running, relay_server, stderr};
 
 impl Running {
     fn text(&self) -> String {
@@ -174,7 +174,10 @@ fn a_config_that_does_not_start_goes_back_by_itself() {
     let last = &relay.state()["last"];
     assert_eq!(last["outcome"], "reverted");
     assert!(
-        last["reason"].as_str().unwrap().contains("does not start"),
+        last["reason"]
+            .as_str()
+            .unwrap()
+            .contains("nothing starts with it"),
         "{last}"
     );
     assert_eq!(relay.text(), before);
@@ -249,4 +252,79 @@ fn what_an_earlier_release_kept_is_found() {
     relay.json(&["config", "rollback", "2", "--json"]);
     assert_eq!((relay.limit(), relay.text()), (128.into(), good));
     relay.stop();
+}
+
+#[test]
+fn a_reload_brings_back_nothing_that_is_being_taken_back() {
+    let mut relay = Running::prepare();
+    relay.start(&[]);
+    let other = relay.fewer(5);
+    relay.apply(&other, &["--confirm-timeout", "1h"]);
+    // A disk that does not take the way back: what should go cannot be removed.
+    let marker = relay.folder.path().join(".relay-server.yaml.pending");
+    std::fs::remove_file(&marker).unwrap();
+    std::fs::create_dir(&marker).unwrap();
+    let stuck = relay.run(&["config", "rollback"]);
+    assert_eq!(stuck.status.code(), Some(1), "{}", stderr(&stuck));
+    assert_eq!(
+        (relay.state()["state"].clone(), relay.limit()),
+        ("reverting".into(), 128.into())
+    );
+
+    std::fs::copy(&other, &relay.config).unwrap();
+    let refused = relay.run(&["reload"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let said = stderr(&refused);
+    assert!(
+        said.contains("is being taken back") && said.contains("relay-server config status"),
+        "{said}"
+    );
+    relay.signal("-HUP");
+    relay.says("is being taken back");
+    assert_eq!(relay.limit(), 128);
+
+    std::fs::remove_dir(&marker).unwrap();
+    relay.says("the config from before is in force again");
+    relay.stop();
+}
+
+#[test]
+fn who_may_connect_can_be_changed_while_the_last_good_config_is_in_force() {
+    const PEER: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+    let mut relay = Running::prepare();
+    relay.start(&[]);
+    relay.kill();
+    relay.edit(|text| format!("{text}\nlisten: []\n"));
+    relay.start(&[]);
+    assert_eq!(relay.state()["state"], "fallback");
+
+    let listed = |relay: &Running| relay.json(&["list-peers", "--json"]).to_string();
+    let done = relay.run(&["authorize", PEER]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let said = stderr(&done);
+    assert!(
+        said.contains("listen") && said.contains("runs with the last good config"),
+        "{said}"
+    );
+    assert!(listed(&relay).contains(PEER));
+    let strict = relay.run(&["config", "validate"]);
+    assert_eq!(strict.status.code(), Some(6), "{}", stderr(&strict));
+
+    // Also where the file is gone, in a place where it is looked for.
+    std::fs::remove_file(&relay.config).unwrap();
+    let done = relay_server(&["deauthorize", PEER])
+        .current_dir(relay.folder.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(!listed(&relay).contains(PEER));
+
+    relay.stop();
+    let without = relay.run(&["list-peers"]);
+    assert_eq!(without.status.code(), Some(6), "{}", stderr(&without));
+    assert!(
+        stderr(&without).contains("relay-server config rollback"),
+        "{}",
+        stderr(&without)
+    );
 }

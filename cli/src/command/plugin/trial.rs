@@ -2,10 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use peerup_api::{Client, ClientError, ConfigCheck, PluginInfo, PluginTrialInfo};
+use peerup_api::{Client, ClientError, ConfigCheck, PluginInfo, PluginTrialEnd, PluginTrialInfo};
 use peerup_config::{Trial as Wanted, boot_id, now};
 use peerup_model::{Deadline, ErrorCode, Failure, PluginName};
-use peerup_package::{Digest, LockedPlugin, Trial};
+use peerup_package::{LockedPlugin, Trial};
+use tokio::time::Instant;
 
 use super::{Refusal, folder_of, read_name};
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
 
 /// How often the daemon is asked while an upgrade waits.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long the daemon has to tell what became of an upgrade that does not wait any more; it looks every few seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Returns the marker of an upgrade that is made now.
 pub(super) fn begin(wanted: &Wanted) -> Trial {
@@ -87,46 +90,63 @@ pub(super) async fn follow(
     context: &Context,
     config: &Path,
     name: &PluginName,
-    upgraded: Digest,
+    made: &PluginTrialInfo,
 ) -> Result<(), Failure> {
     let Some(client) = session::running(config).await else {
         context.note("no daemon is running; the next start tries the checks, and the time runs on");
         return Ok(());
     };
-    let reason = until_interrupted(wait(&client, name)).await?;
-    let lock = folder_of(config).read().map_err(Refusal::from)?;
-    let is_kept = lock
-        .get(name)
-        .is_some_and(|plugin| plugin.current.digest == upgraded);
-    match is_kept {
-        true => {
-            context.note("confirmed: every check was met");
-            Ok(())
-        }
-        false => Err(Failure::new(
-            ErrorCode::CheckFailed,
-            format!("the version of {name} before runs again; not met: {reason}"),
+    let waiting = wait(&client, (config, name), &made.applied);
+    let Some(end) = until_interrupted(waiting).await? else {
+        return Err(Failure::new(
+            ErrorCode::Failed,
+            format!("the upgrade of {name} waits no more, and the daemon does not know what became of it"),
         )
-        .with_hint(format!("see how it stands with: peerup plugin inspect {name}"))),
-    }
+        .with_hint(format!("see what runs with: peerup plugin inspect {name}")));
+    };
+    let reason = end.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let (version, hint) = (
+        end.version,
+        format!("see how it stands with: peerup plugin inspect {name}"),
+    );
+    let message = match end.outcome.as_str() {
+        "confirmed" => {
+            context.note(&format!("confirmed{reason}"));
+            return Ok(());
+        }
+        "reverted" => format!("the version of {name} before runs again{reason}"),
+        _ => format!("{version} of {name} stays, although it was not confirmed{reason}"),
+    };
+    Err(Failure::new(ErrorCode::CheckFailed, message).with_hint(hint))
 }
 
-/// Returns what was not met when last looked, once nothing waits any more.
-async fn wait(client: &Client, name: &PluginName) -> Result<String, Failure> {
-    let mut reason = String::new();
+/// Returns what became of the upgrade that was made at this moment; none where the daemon does not tell.
+async fn wait(
+    client: &Client,
+    (config, name): (&Path, &PluginName),
+    applied: &str,
+) -> Result<Option<PluginTrialEnd>, Failure> {
+    let folder = folder_of(config);
+    let waits = |plugin: &LockedPlugin| {
+        let trial = plugin.trial.as_ref();
+        trial.is_some_and(|trial| peerup_ops::rfc3339(trial.deadline.applied_ms) == applied)
+    };
+    let mut over = None;
     loop {
         let plugin: PluginInfo = client
             .get(&format!("/v1/plugins/{name}"))
             .await
             .map_err(ClientError::into_failure)?;
-        let Some(trial) = plugin.trial else {
-            return Ok(reason);
-        };
-        let unmet = trial.checks.into_iter().filter(|check| !check.met);
-        let unmet: Vec<String> = unmet
-            .map(|check| format!("{}: {}", check.check, check.reason.unwrap_or_default()))
-            .collect();
-        reason = unmet.join("; ");
+        if let Some(end) = plugin.last_trial.filter(|end| end.applied == applied) {
+            return Ok(Some(end));
+        }
+        // The daemon may see what the lock file says only a moment later.
+        if !folder.read().map_err(Refusal::from)?.get(name).is_some_and(waits) {
+            let since = *over.get_or_insert_with(Instant::now);
+            if since.elapsed() >= PATIENCE {
+                return Ok(None);
+            }
+        }
         tokio::time::sleep(LOOK).await;
     }
 }

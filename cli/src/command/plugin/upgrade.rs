@@ -64,7 +64,7 @@ pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<
     change.report(context, there, package, (&rights, trial.as_ref()))?;
     match trial {
         Some(trial) if !trial.checks.is_empty() && !arguments.no_wait => {
-            trial::follow(context, &config_path, &name, package.digest()).await
+            trial::follow(context, &config_path, &name, &trial).await
         }
         Some(trial) if !context.json => {
             context.note(&format!(

@@ -5,11 +5,11 @@ use std::fmt;
 /// Something that happened, for the log, the status and whoever asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The node runs with the config of the file.
+    /// The config of the file is in force.
     Started,
-    /// The node runs with a last good config, because that of the file does not do.
+    /// A last good config is in force, because that of the file does not do.
     FellBack(String),
-    /// No config does; the node does not run.
+    /// No config does; nothing runs.
     CannotStart(String),
     /// A config is in force; it waits to be confirmed where that was asked for.
     Applied,
@@ -45,7 +45,7 @@ pub enum RevertReason {
     Deadline,
     /// These checks were not met in time.
     Checks(Vec<String>),
-    /// The node does not start with it.
+    /// Nothing starts with it.
     CannotStart(String),
     /// What runs did not take it.
     NotEnforced(String),
@@ -60,7 +60,7 @@ impl fmt::Display for RevertReason {
         match self {
             Self::Deadline => f.write_str("nobody confirmed it in time"),
             Self::Checks(unmet) => write!(f, "not met in time: {}", unmet.join("; ")),
-            Self::CannotStart(why) => write!(f, "the node does not start with it: {why}"),
+            Self::CannotStart(why) => write!(f, "nothing starts with it: {why}"),
             Self::NotEnforced(why) => write!(f, "it could not be put in force: {why}"),
             Self::NotWritten(why) => write!(f, "it could not be written: {why}"),
             Self::Asked => f.write_str("a rollback was asked for"),

@@ -339,7 +339,7 @@ pub(super) async fn join(
 pub(super) async fn plugins(State(app): State<Arc<App>>, format: Format) -> Answer {
     let mut plugins = app.plugins.list();
     for plugin in &mut plugins {
-        plugin.trial = app.trials.describe(&plugin.name);
+        app.trials.add_to(plugin);
     }
     Ok(format.answer(plugins))
 }
@@ -351,7 +351,7 @@ pub(super) async fn plugin(State(app): State<Arc<App>>, format: Format, Path(nam
         .get(&name)
         .ok_or_else(|| supervisor::no_such_plugin(name.as_str()))?;
     let mut plugin = view.describe();
-    plugin.trial = app.trials.describe(&plugin.name);
+    app.trials.add_to(&mut plugin);
     Ok(format.answer(plugin))
 }
 

@@ -7,7 +7,7 @@ use peerup_model::PluginName;
 use peerup_package::Manifest;
 use sha2::{Digest, Sha256};
 
-use crate::sources::{self, PluginSource};
+use crate::sources;
 
 /// One version of a plugin.
 pub(crate) struct Package {
@@ -17,6 +17,8 @@ pub(crate) struct Package {
     pub(crate) wasm: Cow<'static, [u8]>,
     /// SHA-256 of the component, in hex.
     pub(crate) digest: String,
+    /// The digest of the whole package, where it was installed.
+    pub(crate) installed: Option<peerup_package::Digest>,
 }
 
 impl Package {
@@ -27,6 +29,7 @@ impl Package {
             manifest,
             wasm,
             digest,
+            installed: None,
         }
     }
 }
@@ -64,8 +67,11 @@ pub(crate) struct Installed(pub(crate) PathBuf);
 impl Library for Installed {
     fn find(&self, name: &PluginName) -> Result<Arc<Package>, String> {
         let sources = sources::sources(&self.0);
-        let found = sources.find(name).and_then(PluginSource::read);
-        let (manifest, wasm) = found.map_err(|error| error.reason)?;
-        Ok(Arc::new(Package::new(manifest, wasm)))
+        let source = sources.find(name).map_err(|error| error.reason)?;
+        let (manifest, wasm) = source.read().map_err(|error| error.reason)?;
+        Ok(Arc::new(Package {
+            installed: source.installed(),
+            ..Package::new(manifest, wasm)
+        }))
     }
 }

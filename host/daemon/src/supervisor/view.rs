@@ -8,7 +8,7 @@ use peerup_config::PluginEntry;
 use peerup_engine::{PluginStats, Splices};
 use peerup_lifecycle::{Generation, Stage};
 use peerup_model::{ErrorCode, Failure, PluginName};
-use peerup_package::CommandSpec;
+use peerup_package::{CommandSpec, Digest};
 
 use super::{package::Package, routing::Slot};
 
@@ -64,6 +64,37 @@ impl PluginView {
         }
     }
 
+    /// Returns which installed package runs; none where nothing runs, or it travels with the binary.
+    pub(crate) fn runs(&self) -> Option<Digest> {
+        self.active.as_ref()?;
+        self.package.as_ref()?.installed
+    }
+
+    /// Returns the version that runs or was tried last.
+    pub(crate) fn version(&self) -> Option<&str> {
+        Some(self.package.as_ref()?.manifest.version.as_str())
+    }
+
+    /// Says why what was asked for last does not run, where that is known.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        let active = self.active.as_ref().map(|slot| slot.generation());
+        let swap = self.swap_failure.as_ref();
+        let swap = swap.filter(|(failed, _)| active.is_some_and(|active| *failed > active));
+        self.failure
+            .as_deref()
+            .or(swap.map(|(_, reason)| reason.as_str()))
+    }
+
+    /// Says why an installed package does not run, if it does not: what was asked for last must have been taken up.
+    pub(crate) fn lacks(&self, wanted: Digest) -> Option<String> {
+        let is_settled = self.stage == Stage::Active && !self.is_changing;
+        match (is_settled && self.runs() == Some(wanted), self.problem()) {
+            (true, None) => None,
+            (_, Some(problem)) => Some(format!("it does not run yet: {problem}")),
+            (false, None) => Some("it does not run yet".to_owned()),
+        }
+    }
+
     /// Returns it as the API tells it.
     pub(crate) fn describe(&self) -> PluginInfo {
         let stats = self.stats();
@@ -86,6 +117,7 @@ impl PluginView {
             contract: manifest.map(|one| one.contract.clone()).unwrap_or_default(),
             digest: self.package.as_ref().map(|package| package.digest.clone()),
             trial: None,
+            last_trial: None,
             since: since.to_string(),
             restarts: self.restarts,
             last_error: stats.last_error.clone().or_else(|| self.last_error.clone()),

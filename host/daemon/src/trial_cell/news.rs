@@ -95,6 +95,16 @@ pub(crate) fn news(
 }
 
 impl News {
+    /// Returns the word for how it ended and the version that waited; none where it has not ended.
+    pub(crate) fn end(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Waits(_) => None,
+            Self::Confirmed { version } => Some(("confirmed", version)),
+            Self::Reverted { rejected, .. } => Some(("reverted", rejected)),
+            Self::Stayed { version, .. } => Some(("stayed", version)),
+        }
+    }
+
     /// Returns the word and the detail of the audit log. `unmet` says of each check why it was not met.
     pub(crate) fn in_words(&self, unmet: &[Option<String>]) -> (&'static str, Value) {
         match self {
@@ -132,6 +142,7 @@ impl News {
 #[cfg(test)]
 mod tests {
     use peerup_model::{Deadline, Now};
+    use peerup_package::WayBack;
 
     use super::*;
 
@@ -185,12 +196,12 @@ mod tests {
             wall_ms: 99,
             steady_ms: 99,
         };
-        let expired = over.expire(late, None, |_, _| Ok(()));
+        let expired = over.expire(late, None, |_, _| WayBack::Whole);
         assert_eq!(words(&waits, &over, &expired), ["upgrade-reverted"]);
         // One that a start finds over was never seen before.
         assert_eq!(words(&settled, &over, &expired), ["upgrade-reverted"]);
         let mut over = waits.clone();
-        let expired = over.expire(late, None, |_, _| Err("damaged".to_owned()));
+        let expired = over.expire(late, None, |_, _| WayBack::Broken("damaged".to_owned()));
         assert_eq!(words(&waits, &over, &expired), ["upgrade-stayed"]);
     }
 }

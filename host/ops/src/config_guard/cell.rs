@@ -7,7 +7,7 @@ use peerup_api::ConfigEvent;
 use peerup_config::{ConfigGuard, GuardState, Vault};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-/// The guard of what runs. A node of one command has none.
+/// The guard of what runs. What runs for one command has none.
 #[derive(Debug, Default)]
 pub struct GuardCell {
     held: Mutex<Option<HeldGuard>>,
@@ -45,13 +45,13 @@ impl Default for Seen {
 }
 
 impl GuardCell {
-    /// Takes the machine over, once, when the node has started with it.
+    /// Takes the machine over, once, when the start with it has worked.
     pub async fn install(&self, held: HeldGuard) {
         self.publish(&held);
         *self.held.lock().await = Some(held);
     }
 
-    /// Waits for the machine. None in a node of one command.
+    /// Waits for the machine. None in what runs for one command.
     pub(super) async fn lock(&self) -> MutexGuard<'_, Option<HeldGuard>> {
         self.held.lock().await
     }

@@ -143,3 +143,66 @@ fn a_lock_file_that_does_not_hold_is_told_and_kept() {
     assert!(edited.is_err());
     assert_eq!(fs::read_to_string(folder.lock_path()).unwrap(), "version = 7\n");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_package_that_cannot_be_read_for_a_moment_is_no_reason_to_stay() {
+    use std::time::Duration;
+
+    use peerup_model::Deadline;
+
+    use crate::lock::Trial;
+
+    let place = tempfile::tempdir().unwrap();
+    let folder = PluginFolder::new(place.path());
+    let at = |wall_ms| Now {
+        wall_ms,
+        steady_ms: wall_ms,
+    };
+    for name in ["chess", "go"] {
+        install(&folder, &package(name, "0.1.0"));
+        install(&folder, &package(name, "0.2.0"));
+        let trial = Trial::new(
+            "a test",
+            Vec::new(),
+            Deadline::new(Duration::from_secs(1), at(0), None),
+        );
+        folder
+            .edit(|lock, _| {
+                lock.begin_trial(&name.parse().unwrap(), trial);
+                Ok::<_, FolderError>(())
+            })
+            .unwrap();
+    }
+    let current = |name: &str| {
+        let lock = folder.read().unwrap();
+        lock.get(&name.parse().unwrap()).unwrap().current.version.clone()
+    };
+    let path = folder.package_path(&package("chess", "0.1.0").digest());
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    // A loop of links is no missing file, and no damaged one.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+
+    let names = |expired: Vec<Expired>| {
+        expired
+            .into_iter()
+            .map(|one| one.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(folder.expire(at(9_000), None).unwrap()), ["go"]);
+    assert_eq!(
+        (current("chess"), current("go")),
+        ("0.2.0".to_owned(), "0.1.0".to_owned())
+    );
+    let again = folder.expire(at(9_000), None);
+    assert!(matches!(again, Err(FolderError::Io { .. })), "{again:?}");
+
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let back = folder.expire(at(9_000), None).unwrap();
+    assert_eq!(
+        (back[0].kept.clone(), current("chess")),
+        (None, "0.1.0".to_owned())
+    );
+}

@@ -56,8 +56,21 @@ pub struct Expired {
     pub name: PluginName,
     /// What it was upgraded to.
     pub upgraded: LockedPackage,
+    /// When the upgrade was made, in milliseconds since 1970.
+    pub applied_ms: u64,
     /// Why the version before could not come back, so that this one stays; none where it did.
     pub kept: Option<String>,
+}
+
+/// What is found where a package should come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayBack {
+    /// The package, whole.
+    Whole,
+    /// None that could ever come back, and why.
+    Broken(String),
+    /// The disk does not say at this moment.
+    Unknown,
 }
 
 impl Trial {
@@ -120,24 +133,29 @@ impl LockFile {
         }
     }
 
-    /// Brings the version before back wherever an upgrade was not confirmed in time. `is_whole` says what is wrong with
-    /// a package, if anything; one that cannot be read does not come back, and the upgrade stays.
+    /// Brings the version before back wherever an upgrade was not confirmed in time. `look` says whether its package can
+    /// come back: where it never can the upgrade stays, and where that is not known nothing changes yet.
     pub fn expire(
         &mut self,
         now: Now,
         boot: Option<&str>,
-        mut is_whole: impl FnMut(&PluginName, &LockedPackage) -> Result<(), String>,
+        mut look: impl FnMut(&PluginName, &LockedPackage) -> WayBack,
     ) -> Vec<Expired> {
         let mut expired = Vec::new();
         for plugin in self.plugins.values_mut() {
             let (Standing::Over, Some(previous)) = (plugin.standing(now, boot), &mut plugin.previous) else {
                 continue;
             };
-            plugin.trial = None;
-            let kept = is_whole(&plugin.name, previous).err();
+            let kept = match look(&plugin.name, previous) {
+                WayBack::Whole => None,
+                WayBack::Broken(why) => Some(why),
+                WayBack::Unknown => continue,
+            };
+            let trial = plugin.trial.take();
             expired.push(Expired {
                 name: plugin.name.clone(),
                 upgraded: plugin.current.clone(),
+                applied_ms: trial.map(|trial| trial.deadline.applied_ms).unwrap_or_default(),
                 kept: kept.clone(),
             });
             if kept.is_none() {

@@ -71,9 +71,10 @@ proptest! {
             prop_assert_eq!(standing == Standing::Over, Duration::from_millis(passed) >= timeout);
         }
         let whole = |_: &PluginName, _: &LockedPackage| match damaged {
-            true => Err("it is damaged".to_owned()),
-            false => Ok(()),
+            true => WayBack::Broken("it is damaged".to_owned()),
+            false => WayBack::Whole,
         };
+        prop_assert!(lock.expire(now, later, |_, _| WayBack::Unknown).is_empty() && lock == before);
         let expired = lock.expire(now, later, whole);
         match standing {
             Standing::Waits(left) => {
@@ -90,7 +91,7 @@ proptest! {
                 let now_named = if damaged { "2.0.0" } else { "1.0.0" };
                 prop_assert_eq!(&after.current.version, now_named);
                 // Once is enough.
-                prop_assert!(lock.expire(now, later, |_, _| Ok(())).is_empty());
+                prop_assert!(lock.expire(now, later, |_, _| WayBack::Whole).is_empty());
             }
             Standing::Settled => prop_assert!(false, "it waits or is over"),
         }
@@ -104,7 +105,7 @@ proptest! {
         let mut lock = LockFile::parse(&text(Some(&Trial::new("a test", Vec::new(), deadline)))).unwrap();
         prop_assert_eq!(&lock.confirm(&chess()).unwrap().version, "2.0.0");
         prop_assert_eq!(lock.get(&chess()).unwrap().standing(now, Some("a")), Standing::Settled);
-        prop_assert!(lock.expire(now, Some("b"), |_, _| Ok(())).is_empty());
+        prop_assert!(lock.expire(now, Some("b"), |_, _| WayBack::Whole).is_empty());
         prop_assert_eq!(lock.confirm(&chess()).map(drop), Err(ConfirmError::NotWaiting(chess())));
     }
 }
