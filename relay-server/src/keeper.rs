@@ -30,10 +30,13 @@ pub(crate) struct ConfigKeeper {
     ending: CancellationToken,
     health: ScrapePlace,
     /// Makes what answers health checks and scrapes.
-    answers: fn(Arc<ConfigKeeper>) -> Router,
+    answers: Answers,
     /// None where the log is somebody else's.
     log: Option<LogControl>,
 }
+
+/// Makes what answers health checks and scrapes.
+type Answers = fn(Arc<ConfigKeeper>) -> Router;
 
 impl ConfigKeeper {
     /// The keeper of a relay that was started with this config, which is that of the file at `path` or was in the place of it.
@@ -42,7 +45,7 @@ impl ConfigKeeper {
         (path, config): (PathBuf, RelayConfig),
         tasks: TaskTracker,
         ending: CancellationToken,
-        (log, answers): (Option<LogControl>, fn(Arc<Self>) -> Router),
+        (log, answers): (Option<LogControl>, Answers),
     ) -> Self {
         Self {
             control,
@@ -266,7 +269,7 @@ mod tests {
         let relay = Relay::start(config.clone()).await.unwrap();
         let tasks = TaskTracker::new();
         let place = (path.clone(), config);
-        let ways = (None, (|_| Router::new()) as fn(Arc<ConfigKeeper>) -> Router);
+        let ways = (None, (|_| Router::new()) as Answers);
         let keeper = ConfigKeeper::new(
             relay.control(),
             place,
