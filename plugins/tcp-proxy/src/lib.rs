@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use peerup_plugin_sdk::{
-    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, spawn, streams, tcp, time,
+    Arguments, Command, Duplex, Error, Inbound, PathPolicy, Request, join, log, output, spawn, streams, tcp,
+    time,
 };
 use serde::{Deserialize, Serialize};
 
