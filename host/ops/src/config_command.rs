@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use peerup_api::{ConfigState, ConfigStatus, PendingConfig};
+use peerup_api::{ConfigCheck, ConfigState, ConfigStatus, PendingConfig};
 use peerup_config::{Pending, Vault, boot_id, now};
 use peerup_model::{ErrorCode, Failure};
 use serde_json::Value;
@@ -209,6 +209,19 @@ fn concluded(program: &str, state: ConfigState) -> Result<ConfigState, Failure> 
     .with_hint(format!("see how it stands with: {program} config status")))
 }
 
+/// Names the checks that are still to be met, as the end of a sentence; nothing where there are none.
+pub fn unmet_in_words(checks: &[ConfigCheck]) -> String {
+    let unmet: Vec<&str> = checks
+        .iter()
+        .filter(|check| !check.met)
+        .map(|check| check.check.as_str())
+        .collect();
+    match unmet.is_empty() {
+        true => String::new(),
+        false => format!("; not met yet: {}", unmet.join(", ")),
+    }
+}
+
 /// Shows what is left on one line of a terminal.
 fn count_down(state: &ConfigState) {
     let mut err = std::io::stderr();
@@ -218,16 +231,7 @@ fn count_down(state: &ConfigState) {
     let shown = match &state.pending {
         Some(pending) => {
             let left = Duration::from_secs(pending.seconds_left);
-            let unmet: Vec<&str> = pending
-                .checks
-                .iter()
-                .filter(|check| !check.met)
-                .map(|check| check.check.as_str())
-                .collect();
-            let unmet = match unmet.is_empty() {
-                true => String::new(),
-                false => format!("; not met yet: {}", unmet.join(", ")),
-            };
+            let unmet = unmet_in_words(&pending.checks);
             format!("goes back in {}{unmet}", humantime::format_duration(left))
         }
         None => config_in_words(state),

@@ -30,7 +30,8 @@ mod watchdog;
 pub use accept::{AcceptBounds, accept_own};
 pub use activation::{ActivationError, inherited_listener};
 pub use config_command::{
-    config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest, who_asks,
+    config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest,
+    unmet_in_words, who_asks,
 };
 pub use config_guard::{
     Attempt, GuardCell, Guarded, HeldGuard, apply_config, choose_config, config_problem, config_state,

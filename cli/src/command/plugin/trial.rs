@@ -49,16 +49,7 @@ pub(super) fn describe(plugin: &LockedPlugin) -> Option<PluginTrialInfo> {
 
 /// Says how an upgrade waits, in a line.
 pub(super) fn in_words(trial: &PluginTrialInfo) -> String {
-    let unmet: Vec<&str> = trial
-        .checks
-        .iter()
-        .filter(|check| !check.met)
-        .map(|check| check.check.as_str())
-        .collect();
-    let unmet = match unmet.is_empty() {
-        true => String::new(),
-        false => format!("; not met yet: {}", unmet.join(", ")),
-    };
+    let unmet = peerup_ops::unmet_in_words(&trial.checks);
     format!(
         "{} waits to be confirmed until {} ({} s left), else {} comes back; upgraded by {} at {}{unmet}",
         trial.version, trial.deadline, trial.seconds_left, trial.previous, trial.by, trial.applied
