@@ -17,9 +17,8 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 
 use crate::{arguments::Arguments, context::Context};
 
-/// Buffers of 64 KiB and more pass through every tunnel; glibc hands such back to the kernel each time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: peerup_ops::Allocator = peerup_ops::Allocator;
 
 fn main() -> ExitCode {
     completion::answer();

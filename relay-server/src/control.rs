@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::metrics::Registry;
@@ -35,7 +34,7 @@ pub(crate) enum RelayCommand {
     },
     /// Stand still for so long, as a bug would make the actor do.
     #[cfg(debug_assertions)]
-    Stall { time: Duration },
+    Stall { time: std::time::Duration },
 }
 
 /// What a relay that has ended answers.
@@ -139,7 +138,7 @@ impl RelayControl {
 
     /// Makes the actor stand still, so that a test sees what notices that.
     #[cfg(debug_assertions)]
-    pub(crate) async fn stall(&self, time: Duration) {
+    pub(crate) async fn stall(&self, time: std::time::Duration) {
         let _ = self.commands.send(RelayCommand::Stall { time }).await;
     }
 

@@ -9,7 +9,7 @@ use relay_server::{Arguments, Color, Command, log_config, run_command};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: peerup_ops::Allocator = peerup_ops::Allocator;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -8,6 +8,7 @@
 
 mod accept;
 mod activation;
+mod allocator;
 mod config_command;
 mod config_guard;
 mod flood;
@@ -29,6 +30,7 @@ mod watchdog;
 
 pub use accept::{AcceptBounds, accept_own};
 pub use activation::{ActivationError, inherited_listener};
+pub use allocator::Allocator;
 pub use config_command::{
     config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest,
     unmet_in_words, who_asks,
