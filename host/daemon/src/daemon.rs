@@ -334,6 +334,7 @@ async fn assemble(
     let audit = audit.heard_by(events.clone());
     let (audit_sender, audited) = mpsc::channel(AUDIT_QUEUE);
     let calls = Arc::new(PluginCalls::default());
+    let own = plugins::OwnFiles::new(&options.config, folder, &config);
     let engine = Engine::new(EngineConfig {
         observer: Some(calls.clone()),
         audit: Some(audit_sender),
@@ -341,7 +342,7 @@ async fn assemble(
         tunnel_idle: config.tunnels.idle_timeout,
         tunnel_write: config.tunnels.write_timeout,
         data_dir: Some(folder.join(plugins::DATA_FOLDER)),
-        forbidden_paths: plugins::forbidden_paths(&options.config, &config, folder),
+        forbidden_paths: own.at_start().to_owned(),
         ..EngineConfig::default()
     })
     .map_err(|error| {
@@ -358,6 +359,7 @@ async fn assemble(
     tasks.spawn(audit.clone().take(audited, shutdown.clone()));
     let parts = PluginParts {
         folder: folder.to_owned(),
+        own,
         engine: engine.clone(),
         host: network.clone(),
         services: services.clone(),

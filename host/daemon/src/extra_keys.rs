@@ -78,7 +78,8 @@ impl List {
     }
 }
 
-fn paths(config: &NodeConfig) -> BTreeSet<PathBuf> {
+/// The lists that a config names.
+pub(crate) fn paths(config: &NodeConfig) -> BTreeSet<PathBuf> {
     let services = config
         .services
         .values()

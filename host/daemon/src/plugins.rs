@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use peerup_config::NodeConfig;
@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct PluginParts {
     /// The config's folder, with what is installed.
     pub(crate) folder: PathBuf,
+    pub(crate) own: OwnFiles,
     pub(crate) engine: Engine,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) services: Arc<ServiceTable>,
@@ -37,7 +38,7 @@ pub(crate) async fn start(parts: PluginParts, config: &Arc<NodeConfig>) -> Super
     let library = Arc::new(Installed(parts.folder));
     let splices = parts.engine.splices();
     let supervisor = Supervisor::start(SupervisorParts {
-        runtime: Arc::new(EngineRuntime::new(parts.engine, parts.host, library)),
+        runtime: Arc::new(EngineRuntime::new(parts.engine, parts.host, library, parts.own)),
         services: parts.services,
         splices,
         audit: parts.audit,
@@ -59,17 +60,48 @@ pub fn store_path(folder: &Path, name: &PluginName) -> PathBuf {
     folder.join(DATA_FOLDER).join(format!("{name}.redb"))
 }
 
-/// Returns what no granted directory may hold: the daemon's config, keys and socket, and the compiled plugins, which
-/// run as they are read.
-pub(crate) fn forbidden_paths(path: &Path, config: &NodeConfig, folder: &Path) -> Vec<PathBuf> {
-    let lists = config
-        .services
-        .values()
-        .filter_map(|entry| entry.keys_file.clone());
-    let more = config
-        .plugins
-        .values()
-        .filter_map(|entry| entry.keys_file.clone());
+/// The daemon's own files, which no granted directory may hold: config, keys, socket, and compiled plugins, which run as they
+/// are read.
+#[derive(Debug)]
+pub(crate) struct OwnFiles {
+    config: PathBuf,
+    folder: PathBuf,
+    /// Those of the config of the start. Some of them are used until the end, whatever a later config says.
+    at_start: Vec<PathBuf>,
+    now: Mutex<Vec<PathBuf>>,
+}
+
+impl OwnFiles {
+    /// The files of a node whose config has this path and is this one.
+    pub(crate) fn new(path: &Path, folder: &Path, config: &NodeConfig) -> Self {
+        let at_start = own_files(path, folder, config);
+        Self {
+            config: path.to_owned(),
+            folder: folder.to_owned(),
+            now: Mutex::new(at_start.clone()),
+            at_start,
+        }
+    }
+
+    /// Takes another config, and returns all files where they are others than before.
+    pub(crate) fn take(&self, config: &NodeConfig) -> Option<Vec<PathBuf>> {
+        let mut files = self.at_start.clone();
+        let more = own_files(&self.config, &self.folder, config);
+        files.extend(more.into_iter().filter(|path| !self.at_start.contains(path)));
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        (*now != files).then(|| {
+            now.clone_from(&files);
+            files
+        })
+    }
+
+    /// Those of the start.
+    pub(crate) fn at_start(&self) -> &[PathBuf] {
+        &self.at_start
+    }
+}
+
+fn own_files(path: &Path, folder: &Path, config: &NodeConfig) -> Vec<PathBuf> {
     let own = [
         path.to_owned(),
         config.key_file.clone(),
@@ -81,7 +113,7 @@ pub(crate) fn forbidden_paths(path: &Path, config: &NodeConfig, folder: &Path) -
         folder.join("plugins"),
         cache_dir(config, folder),
     ];
-    own.into_iter().chain(lists).chain(more).collect()
+    own.into_iter().chain(crate::extra_keys::paths(config)).collect()
 }
 
 /// Returns where compiled plugins are kept: the config's choice, else the user's cache folder, else beside

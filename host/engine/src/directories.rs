@@ -20,13 +20,8 @@ pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<Pins, Stri
     let mut pins = Pins::new();
     for (index, grant) in grants.directories.iter().enumerate() {
         let path = real(grant)?;
-        if let Some(own) = forbidden.iter().find(|own| touches(&path, own)) {
-            return Err(format!(
-                "the directory {} cannot be granted: it holds, or lies in, {}, where the daemon keeps its own files; \
-                 grant another folder",
-                grant.path(),
-                own.display()
-            ));
+        if let Some(reason) = self::forbidden(grant.path(), &path, forbidden) {
+            return Err(reason);
         }
         for (other, outer) in grants.directories.iter().enumerate() {
             // Whoever may write there can put a link in the place of this one.
@@ -48,6 +43,16 @@ pub(crate) fn check(grants: &Grants, forbidden: &[PathBuf]) -> Result<Pins, Stri
         pins.insert(grant.path().to_owned(), path);
     }
     Ok(pins)
+}
+
+/// Returns why a granted path that leads to a folder cannot be had beside the daemon's own files, where it cannot.
+pub(crate) fn forbidden(granted: &str, leads: &Path, forbidden: &[PathBuf]) -> Option<String> {
+    let own = forbidden.iter().find(|own| touches(leads, own))?;
+    Some(format!(
+        "the directory {granted} cannot be granted: it holds, or lies in, {}, where the daemon keeps its own files; \
+         grant another folder",
+        own.display()
+    ))
 }
 
 /// Opens the granted directories for one instance, each where it led when it was granted.

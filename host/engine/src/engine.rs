@@ -76,7 +76,7 @@ pub struct EngineConfig {
     /// Where plugins' stores are kept, a file for each plugin; none keeps no stores. Made with mode 0700.
     pub data_dir: Option<PathBuf>,
     /// Files and folders of the daemon's own: config, key, socket, stores. No granted directory may hold one of
-    /// them or lie in one.
+    /// them or lie in one. [`Engine::set_forbidden_paths`] changes them.
     pub forbidden_paths: Vec<PathBuf>,
     /// How host names become addresses.
     pub lookup: AddressLookup,
@@ -127,7 +127,8 @@ struct EngineInner {
     clocks: Clocks,
     observer: Option<Arc<dyn CallObserver>>,
     stores: Arc<Stores>,
-    forbidden: Arc<[PathBuf]>,
+    data_dir: Option<PathBuf>,
+    forbidden: Arc<ArcSwap<Vec<PathBuf>>>,
     audit: Option<mpsc::Sender<AuditEvent>>,
     audit_dropped: Arc<AtomicU64>,
     stopped: CancellationToken,
@@ -158,11 +159,11 @@ impl Engine {
             clocks: Clocks::new(config.clock),
             observer: config.observer,
             stores: Stores::new(config.data_dir.clone()),
-            forbidden: config
-                .forbidden_paths
-                .into_iter()
-                .chain(config.data_dir)
-                .collect(),
+            forbidden: Arc::new(ArcSwap::from_pointee(joined(
+                config.forbidden_paths,
+                config.data_dir.as_ref(),
+            ))),
+            data_dir: config.data_dir,
             audit: config.audit,
             audit_dropped: Arc::default(),
             instances: Arc::new(Semaphore::new(config.max_instances as usize)),
@@ -257,8 +258,15 @@ impl Engine {
         if !is_json_object(&spec.settings) {
             return Err(LoadError::Settings { plugin });
         }
-        directories::check(&spec.grants, &self.0.forbidden)
+        directories::check(&spec.grants, &self.0.forbidden.load())
             .map_err(|reason| LoadError::Directory { plugin, reason })
+    }
+
+    /// Changes [`EngineConfig::forbidden_paths`]. What is loaded afterwards heeds them, and so does each new instance; whether
+    /// a running one has to end, [`Plugin::forbidden_directory`] says.
+    pub fn set_forbidden_paths(&self, paths: Vec<PathBuf>) {
+        let paths = joined(paths, self.0.data_dir.as_ref());
+        self.0.forbidden.store(Arc::new(paths));
     }
 
     /// How many events found no room in [`EngineConfig::audit`].
@@ -344,6 +352,11 @@ impl Indices {
             false => Err(preflight::no_export()),
         }
     }
+}
+
+fn joined(mut paths: Vec<PathBuf>, more: Option<&PathBuf>) -> Vec<PathBuf> {
+    paths.extend(more.cloned());
+    paths
 }
 
 impl EngineInner {

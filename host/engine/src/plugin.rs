@@ -135,11 +135,19 @@ impl Plugin {
 
     /// Returns why grants cannot be had as they stand: a directory that is missing, or that no plugin may have.
     pub fn check_grants(&self, grants: &Grants) -> Result<(), LoadError> {
-        let checked = directories::check(grants, &self.0.forbidden);
+        let checked = directories::check(grants, &self.0.forbidden.load());
         checked.map(drop).map_err(|reason| LoadError::Directory {
             plugin: self.name().clone(),
             reason,
         })
+    }
+
+    /// Returns why a directory that it has may not be had any more, as after [`crate::Engine::set_forbidden_paths`]. Its
+    /// running instances have it still.
+    pub fn forbidden_directory(&self) -> Option<String> {
+        let (pins, forbidden) = (self.0.pins.load(), self.0.forbidden.load());
+        pins.iter()
+            .find_map(|(granted, leads)| directories::forbidden(granted, leads, &forbidden))
     }
 
     /// Changes what it may do, for running instances too: listeners and datagram sockets stop at their next use. Streams
@@ -147,7 +155,7 @@ impl Plugin {
     /// [`Plugin::check_grants`] first.
     pub fn set_grants(&self, grants: Grants) {
         // What cannot be had has no pin, and an instance that wants it does not start.
-        let pins = directories::check(&grants, &self.0.forbidden).unwrap_or_default();
+        let pins = directories::check(&grants, &self.0.forbidden.load()).unwrap_or_default();
         self.0.pins.store(Arc::new(pins));
         self.0.grants.store(Arc::new(grants));
     }

@@ -97,7 +97,7 @@ pub(crate) struct Inner {
     /// Its store, once something was asked of it.
     pub(crate) store: OnceCell<Arc<StoreFile>>,
     /// Files and folders that no grant may touch.
-    pub(crate) forbidden: Arc<[PathBuf]>,
+    pub(crate) forbidden: Arc<ArcSwap<Vec<PathBuf>>>,
     /// Told whenever the settings have changed.
     pub(crate) settings_changed: watch::Sender<()>,
     /// Cancelled when the plugin is asked to end.
@@ -224,7 +224,7 @@ fn wasi(plugin: &Inner, access: &Access) -> Result<WasiCtx, String> {
     plugin.clocks.give(&mut wasi);
     let grants = access.now();
     if !grants.directories.is_empty() {
-        directories::open(&grants, &plugin.pins.load(), &plugin.forbidden, &mut wasi)?;
+        directories::open(&grants, &plugin.pins.load(), &plugin.forbidden.load(), &mut wasi)?;
         let folders = || {
             let folders: Vec<_> = grants.directories.iter().map(|grant| grant.guest()).collect();
             folders.join(", ")

@@ -244,7 +244,7 @@ impl<Source: Clone> Lifecycle<Source> {
     }
 
     /// Takes the loss of a grant that it cannot do without. It is tried again when the operator acts.
-    pub fn handle_revoked(&mut self, reason: &str, now: Instant) {
+    pub fn handle_revoked(&mut self, reason: &str, manner: Manner, now: Instant) {
         if !self.wanted {
             return;
         }
@@ -254,7 +254,7 @@ impl<Source: Clone> Lifecycle<Source> {
             });
             self.source = candidate.source;
         }
-        self.retire_active(Manner::Drain, now);
+        self.retire_active(manner, now);
         self.fail(reason.to_owned(), None, false);
         self.note(now);
     }

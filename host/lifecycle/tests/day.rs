@@ -316,7 +316,13 @@ impl World {
                 self.machine.handle_upgrade(source, now);
             }
             10 => self.machine.handle_settings_changed(now),
-            _ => self.machine.handle_revoked("a grant is gone", now),
+            _ => {
+                let manner = match self.random.random() {
+                    true => Manner::Drain,
+                    false => Manner::Now,
+                };
+                self.machine.handle_revoked("a grant is gone", manner, now);
+            }
         }
         self.temper = match self.random.random_range(0..8) {
             0 => Temper::Crashing,

@@ -177,7 +177,7 @@ fn feed(bench: &mut Bench, input: &str) {
         "reload" => machine.handle_reload(now),
         "upgrade" => machine.handle_upgrade("v3", now),
         "settings" => machine.handle_settings_changed(now),
-        "revoked" => machine.handle_revoked("a grant is gone", now),
+        "revoked" => machine.handle_revoked("a grant is gone", Manner::Drain, now),
         "remove" => machine.handle_remove(Manner::Drain, now),
         "loaded" => machine.handle_loaded(latest, SERVICE, now),
         "load-failed" => machine.handle_load_failed(latest, failure("bad", false), now),

@@ -226,6 +226,7 @@ impl SupervisorActor {
     fn apply(&mut self, config: &NodeConfig) -> Effects {
         let now = now();
         let mut effects = Effects::default();
+        let is_protection_new = self.parts.runtime.protect(config);
         for (name, entry) in &config.plugins {
             match self.plugins.get(name) {
                 None => {
@@ -238,9 +239,11 @@ impl SupervisorActor {
                     self.plugins.insert(name.clone(), managed);
                     self.pump(name);
                 }
-                Some(managed) if managed.entry != *entry || managed.is_forgotten => {
+                Some(managed) if is_protection_new || managed.entry != *entry || managed.is_forgotten => {
                     let mut taken = Taken::Noted;
-                    self.change(name, |managed| taken = managed.take(entry, now));
+                    self.change(name, |managed| {
+                        taken = managed.take(entry, is_protection_new, now)
+                    });
                     self.serve_granted(name);
                     let set = match taken {
                         Taken::Started => &mut effects.plugins_started,

@@ -85,8 +85,9 @@ impl Managed {
         }
     }
 
-    /// Takes what the config says of it now, and says what it does about it.
-    pub(super) fn take(&mut self, entry: &PluginEntry, now: Instant) -> Taken {
+    /// Takes what the config says of it now, and says what it does about it. `is_protection_new`: other files than before are
+    /// kept out of plugins' reach.
+    pub(super) fn take(&mut self, entry: &PluginEntry, is_protection_new: bool, now: Instant) -> Taken {
         let before = std::mem::replace(&mut self.entry, entry.clone());
         let was_forgotten = std::mem::take(&mut self.is_forgotten);
         self.machine.set_drain(entry.limits.drain);
@@ -107,15 +108,18 @@ impl Managed {
                 Taken::Started
             }
             (true, true) => {
-                let missing = match before.grants != entry.grants {
-                    true => self.missing_grant(),
-                    false => None,
-                };
-                if let Some(missing) = missing {
-                    self.machine.handle_revoked(&missing, now);
+                let are_rights_new = is_protection_new || before.grants != entry.grants;
+                let missing = are_rights_new.then(|| self.missing_grant()).flatten();
+                let forbidden = are_rights_new.then(|| self.forbidden_directory()).flatten();
+                if let Some(forbidden) = forbidden {
+                    // What it writes there meanwhile would be in force.
+                    self.machine.handle_revoked(&forbidden, Manner::Now, now);
+                    Taken::Stopped
+                } else if let Some(missing) = missing {
+                    self.machine.handle_revoked(&missing, Manner::Drain, now);
                     Taken::Stopped
                 } else if before.limits != entry.limits
-                    || (before.grants != entry.grants && self.machine.failure().is_some())
+                    || (are_rights_new && self.machine.failure().is_some())
                 {
                     self.machine.handle_reload(now);
                     Taken::Reloaded
@@ -146,6 +150,12 @@ impl Managed {
     pub(super) fn missing_grant(&self) -> Option<String> {
         let package = self.package.as_ref()?;
         grants::missing(&package.manifest, &self.entry.grants)
+    }
+
+    /// Why it may not have a directory any more, where it has one that holds one of the daemon's own files.
+    fn forbidden_directory(&self) -> Option<String> {
+        let mut loaded = self.loaded.values();
+        loaded.find_map(|loaded| loaded.slot.plugin().forbidden_directory())
     }
 
     pub(super) fn take_load(&mut self, generation: Generation, outcome: LoadOutcome, now: Instant) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use peerup_config::PluginEntry;
+use peerup_config::{NodeConfig, PluginEntry};
 use peerup_engine::{Engine, Host, Plugin, PluginError};
 use peerup_lifecycle::{LoadFailure, ServiceEnd, Traits};
 use peerup_model::PluginName;
@@ -13,7 +13,7 @@ use super::{
     grants,
     package::{Library, Package, Source},
 };
-use crate::sources;
+use crate::{plugins::OwnFiles, sources};
 
 /// What a load came to. The package is told also where the load failed, for people to see what it was.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ pub(crate) struct LoadOutcome {
 
 /// Loads, checks and runs generations.
 pub(crate) trait Runtime: Send + Sync + 'static {
+    /// Keeps the files that a config names out of plugins' reach, and says whether they are others than before.
+    fn protect(&self, config: &NodeConfig) -> bool;
+
     /// Loads a plugin with the rights, settings and limits of its entry. Nothing runs yet.
     fn load(&self, name: PluginName, entry: PluginEntry, source: Source) -> BoxFuture<'static, LoadOutcome>;
 
@@ -39,19 +42,28 @@ pub(crate) struct EngineRuntime {
     engine: Engine,
     host: Arc<dyn Host>,
     library: Arc<dyn Library>,
+    own: OwnFiles,
 }
 
 impl EngineRuntime {
-    pub(crate) fn new(engine: Engine, host: Arc<dyn Host>, library: Arc<dyn Library>) -> Self {
+    pub(crate) fn new(engine: Engine, host: Arc<dyn Host>, library: Arc<dyn Library>, own: OwnFiles) -> Self {
         Self {
             engine,
             host,
             library,
+            own,
         }
     }
 }
 
 impl Runtime for EngineRuntime {
+    fn protect(&self, config: &NodeConfig) -> bool {
+        self.own
+            .take(config)
+            .map(|paths| self.engine.set_forbidden_paths(paths))
+            .is_some()
+    }
+
     fn load(&self, name: PluginName, entry: PluginEntry, source: Source) -> BoxFuture<'static, LoadOutcome> {
         let (engine, host, library) = (self.engine.clone(), self.host.clone(), self.library.clone());
         Box::pin(async move {

@@ -18,7 +18,7 @@ use peerup_engine::{
     PluginError,
 };
 use peerup_lifecycle::{LoadFailure, Manner, Policy, ServiceEnd, Stage, Traits};
-use peerup_model::{ErrorCode, Grants, PathPolicy, PluginName, Transport};
+use peerup_model::{DirectoryAccess, DirectoryGrant, ErrorCode, Grants, PathPolicy, PluginName, Transport};
 use peerup_net::ProtocolTable;
 use peerup_package::Manifest;
 use tokio::{
@@ -33,7 +33,7 @@ use super::{
     EngineRuntime, Lease, Package, Runtime, Source, Supervisor, SupervisorParts, package::Library,
     runtime::LoadOutcome,
 };
-use crate::{audit::Audit, plugin_logs::PluginLogs, services::ServiceTable};
+use crate::{audit::Audit, plugin_logs::PluginLogs, plugins::OwnFiles, services::ServiceTable};
 
 /// Nothing here takes as long; a test that waits for more hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,6 +121,10 @@ struct Scripted {
 }
 
 impl Runtime for Scripted {
+    fn protect(&self, config: &NodeConfig) -> bool {
+        self.engine.protect(config)
+    }
+
     fn load(&self, name: PluginName, entry: PluginEntry, source: Source) -> BoxFuture<'static, LoadOutcome> {
         let load = self.engine.load(name, entry, source);
         let script = self.script.clone();
@@ -228,7 +232,12 @@ impl Bench {
         let logs = Arc::new(PluginLogs::default());
         let supervisor = Supervisor::start(SupervisorParts {
             runtime: Arc::new(Scripted {
-                engine: EngineRuntime::new(engine.clone(), Arc::new(Nowhere), Arc::new(Shelf)),
+                engine: EngineRuntime::new(
+                    engine.clone(),
+                    Arc::new(Nowhere),
+                    Arc::new(Shelf),
+                    OwnFiles::new(Path::new("/x/config.yaml"), Path::new("/x"), &config),
+                ),
                 script: script.clone(),
                 started: sender,
             }),
@@ -391,6 +400,50 @@ async fn grants_change_live_and_a_change_of_limits_loads_afresh() {
     let fresh = bench.supervisor.enter(&name("hostile")).unwrap();
     assert!(fresh.generation() > lease.generation());
     assert_eq!(fresh.plugin().limits().instances, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_could_write_a_list_of_keys_ends_at_once_and_comes_back_with_another_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().canonicalize().unwrap();
+    let mut bench = Bench::new(Policy {
+        drain: Duration::from_secs(3600),
+        ..Policy::default()
+    });
+    bench.entry("hostile").grants.directories =
+        vec![DirectoryGrant::new(inside.to_str().unwrap(), None, DirectoryAccess::Write).unwrap()];
+    bench.apply().await;
+    let (_far, task) = bench.open("hostile", "hold").unwrap();
+
+    let text = "version: 1\nservices: { ssh: { local_address: localhost:22 } }\n";
+    let config = peerup_config::parse_node(text, Path::new("/x/config.yaml")).unwrap();
+    bench.config.services = config.config.services;
+    let list = |bench: &mut Bench, path: &Path| {
+        let service = bench.config.services.values_mut().next().unwrap();
+        service.keys_file = Some(path.to_owned());
+    };
+    list(&mut bench, &inside.join("ssh_keys"));
+    let effects = within(bench.supervisor.apply(Arc::new(bench.config.clone()))).await;
+    assert!(effects.plugins_stopped.contains("hostile"), "{effects:?}");
+    assert_eq!(bench.stage("hostile"), Stage::Failed);
+    let view = bench.supervisor.views()[&name("hostile")].clone();
+    assert!(
+        view.failure.as_ref().unwrap().contains("ssh_keys"),
+        "{:?}",
+        view.failure
+    );
+    // It has no time left to write in.
+    assert_eq!(within(task).await.unwrap(), Err(PluginError::Cancelled));
+    bench.apply().await;
+    assert_eq!(
+        bench.stage("hostile"),
+        Stage::Failed,
+        "the same config changes nothing"
+    );
+
+    list(&mut bench, Path::new("/x/ssh_keys"));
+    bench.apply().await;
+    assert_eq!(bench.stage("hostile"), Stage::Active);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,6 +125,35 @@ async fn a_directory_that_cannot_be_had_keeps_the_plugin_from_starting() {
 }
 
 #[tokio::test]
+async fn a_directory_that_may_not_be_had_any_more_is_told_and_keeps_new_instances_from_starting() {
+    let (data, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let engine = engine_with(EngineConfig {
+        data_dir: Some(data.path().to_owned()),
+        ..EngineConfig::default()
+    });
+    let plugin = engine
+        .load(with_folder(folder.path(), "rw"), OnePeer::new())
+        .await
+        .unwrap();
+    assert_eq!(plugin.forbidden_directory(), None);
+    engine.set_forbidden_paths(vec![folder.path().join("keys")]);
+    let reason = plugin.forbidden_directory().unwrap();
+    assert!(
+        reason.contains("where the daemon keeps its own files"),
+        "{reason}"
+    );
+    let (_, outcome) = run(&plugin, "list", at("/music"), Grants::default()).await;
+    assert!(matches!(outcome, Err(PluginError::Unready { .. })), "{outcome:?}");
+    engine.set_forbidden_paths(Vec::new());
+    assert_eq!(plugin.forbidden_directory(), None);
+    // The stores are the daemon's own whatever else is.
+    match engine.load(with_folder(data.path(), "ro"), OnePeer::new()).await {
+        Err(LoadError::Directory { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn variables_are_seen_by_their_name_and_no_other() {
     let engine = engine();
     let plugin = load(&engine, hostile()).await;
