@@ -24,6 +24,7 @@ use crate::{
     http,
     log_ring::DaemonLog,
     network::Network,
+    own_files::{self, OwnFiles},
     places::Places,
     plugin_calls::PluginCalls,
     plugin_logs::PluginLogs,
@@ -334,14 +335,14 @@ async fn assemble(
     let audit = audit.heard_by(events.clone());
     let (audit_sender, audited) = mpsc::channel(AUDIT_QUEUE);
     let calls = Arc::new(PluginCalls::default());
-    let own = plugins::OwnFiles::new(&options.config, folder, &config);
+    let own = OwnFiles::new(&options.config, folder, &config);
     let engine = Engine::new(EngineConfig {
         observer: Some(calls.clone()),
         audit: Some(audit_sender),
-        cache_dir: Some(plugins::cache_dir(&config, folder)),
+        cache_dir: Some(own_files::cache_dir(&config, folder)),
         tunnel_idle: config.tunnels.idle_timeout,
         tunnel_write: config.tunnels.write_timeout,
-        data_dir: Some(folder.join(plugins::DATA_FOLDER)),
+        data_dir: Some(folder.join(own_files::DATA_FOLDER)),
         forbidden_paths: own.at_start().to_owned(),
         ..EngineConfig::default()
     })

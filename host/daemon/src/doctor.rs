@@ -29,7 +29,7 @@ use self::{
     machine::Place,
     running::{Daemon, Socket},
 };
-use crate::plugins;
+use crate::own_files;
 
 /// Files answer at once, unless they lie on a network that does not.
 const FILES: Duration = Duration::from_secs(2);
@@ -159,7 +159,7 @@ async fn examine_machine(node: Option<(PathBuf, Option<NodeConfig>)>, options: D
         ];
         if let Some((folder, config)) = node {
             checks.push(machine::disk(Place::Config, &folder));
-            let cache = config.map(|config| plugins::cache_dir(&config, &folder));
+            let cache = config.map(|config| own_files::cache_dir(&config, &folder));
             checks.extend(cache.map(|cache| machine::disk(Place::Cache, &cache)));
         }
         checks

@@ -27,6 +27,7 @@ mod meters;
 mod metrics;
 mod names;
 mod network;
+mod own_files;
 mod pairing;
 mod path_rules;
 mod place_keeper;
@@ -56,7 +57,7 @@ pub use failure::{at_rest_failure, config_failure, edit_failure, identity_failur
 pub use log_ring::DaemonLog;
 pub use metrics::METRICS;
 pub use names::{Source, name_of, resolve};
-pub use plugins::store_path;
+pub use own_files::store_path;
 pub use sources::{bundled_manifests, is_bundled};
 pub use standing::describe_proxy;
 pub use trials::confirm_in;

@@ -13,7 +13,7 @@ use super::{
     grants,
     package::{Library, Package, Source},
 };
-use crate::{plugins::OwnFiles, sources};
+use crate::{own_files::OwnFiles, sources};
 
 /// What a load came to. The package is told also where the load failed, for people to see what it was.
 #[derive(Debug)]

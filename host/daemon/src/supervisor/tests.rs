@@ -33,7 +33,7 @@ use super::{
     EngineRuntime, Lease, Package, Runtime, Source, Supervisor, SupervisorParts, package::Library,
     runtime::LoadOutcome,
 };
-use crate::{audit::Audit, plugin_logs::PluginLogs, plugins::OwnFiles, services::ServiceTable};
+use crate::{audit::Audit, own_files::OwnFiles, plugin_logs::PluginLogs, services::ServiceTable};
 
 /// Nothing here takes as long; a test that waits for more hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
