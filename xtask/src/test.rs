@@ -23,12 +23,19 @@ pub(crate) fn run() -> Result<()> {
     steps.run("system tools", tools::ensure_system_tools)?;
     steps.run("format", || cargo(&["fmt", "--all", "--check"]))?;
     steps.run("tidy", tidy::run)?;
+    let guests = guest_workspaces()?;
+    for guest in &guests {
+        guest.check_format(&mut steps)?;
+    }
     steps.run("clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     })?;
+    for guest in &guests {
+        guest.lint(&mut steps)?;
+    }
     steps.run("tests", || cargo(&["test", "--workspace"]))?;
-    for folder in ["plugins", "plugin-sdk"] {
-        check_guest_workspace(&mut steps, folder)?;
+    for guest in &guests {
+        guest.test(&mut steps)?;
     }
     // The tests have built both binaries, with the features that the whole workspace asks for. Building them
     // alone asks for fewer, and would build most dependencies once more.
@@ -49,48 +56,68 @@ fn cargo(arguments: &[&str]) -> Result<()> {
     workspace::execute(workspace::cargo(arguments))
 }
 
-/// Formats and lints what is compiled for the sandbox. A crate that is a member of another workspace is
-/// checked with that one.
-fn check_guest_workspace(steps: &mut Steps, folder: &str) -> Result<()> {
-    let manifest = workspace::root().join(folder).join("Cargo.toml");
-    if !is_workspace(&manifest)? {
-        return Ok(());
+/// A workspace of what is compiled for the sandbox.
+struct GuestWorkspace {
+    folder: &'static str,
+    manifest: String,
+}
+
+/// Finds them. A crate that is a member of another workspace is checked with that one.
+fn guest_workspaces() -> Result<Vec<GuestWorkspace>> {
+    let mut found = Vec::new();
+    for folder in ["plugins", "plugin-sdk"] {
+        let manifest = workspace::root().join(folder).join("Cargo.toml");
+        if is_workspace(&manifest)? {
+            let manifest = manifest.to_string_lossy().into_owned();
+            found.push(GuestWorkspace { folder, manifest });
+        }
     }
-    let manifest = manifest.to_string_lossy().into_owned();
-    steps.run(&format!("{folder}: format"), || {
-        cargo(&["fmt", "--all", "--check", "--manifest-path", &manifest])
-    })?;
-    steps.run(&format!("{folder}: clippy for {WASM_TARGET}"), || {
-        cargo(&[
-            "clippy",
-            "--workspace",
-            "--manifest-path",
-            &manifest,
-            "--target",
-            WASM_TARGET,
-            "--",
-            "-D",
-            "warnings",
-        ])
-    })?;
-    let target = workspace::target_folder().join("plugins");
-    steps.run(&format!("{folder}: tests"), || {
-        cargo(&[
-            "test",
-            "--manifest-path",
-            &manifest,
-            "--package",
-            "peerup-plugin-sdk",
-            "--package",
-            "peerup-plugin-ping",
-            "--package",
-            "peerup-plugin-traceroute",
-            "--package",
-            "peerup-plugin-names-dns",
-            "--target-dir",
-            &target.to_string_lossy(),
-        ])
-    })
+    Ok(found)
+}
+
+impl GuestWorkspace {
+    fn check_format(&self, steps: &mut Steps) -> Result<()> {
+        steps.run(&format!("{}: format", self.folder), || {
+            cargo(&["fmt", "--all", "--check", "--manifest-path", &self.manifest])
+        })
+    }
+
+    fn lint(&self, steps: &mut Steps) -> Result<()> {
+        steps.run(&format!("{}: clippy for {WASM_TARGET}", self.folder), || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--manifest-path",
+                &self.manifest,
+                "--target",
+                WASM_TARGET,
+                "--",
+                "-D",
+                "warnings",
+            ])
+        })
+    }
+
+    fn test(&self, steps: &mut Steps) -> Result<()> {
+        let target = workspace::target_folder().join("plugins");
+        steps.run(&format!("{}: tests", self.folder), || {
+            cargo(&[
+                "test",
+                "--manifest-path",
+                &self.manifest,
+                "--package",
+                "peerup-plugin-sdk",
+                "--package",
+                "peerup-plugin-ping",
+                "--package",
+                "peerup-plugin-traceroute",
+                "--package",
+                "peerup-plugin-names-dns",
+                "--target-dir",
+                &target.to_string_lossy(),
+            ])
+        })
+    }
 }
 
 fn is_workspace(manifest: &Path) -> Result<bool> {

@@ -1,8 +1,8 @@
-//! Accepts connections on a Unix socket from this process's own user and root, within bounds.
+//! Accepts connections within bounds; on a Unix socket from this process's own user and root alone.
 //!
 //! The socket's mode keeps others out already; the kernel's word for who asks is the second lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -24,8 +24,8 @@ pub struct AcceptBounds {
     pub last_answers: Duration,
 }
 
-/// Hands each connection to `serve`, in a task of its own, until `stop` is cancelled. What runs then has the time of
-/// `bounds` to end. `name` is what the log calls the socket.
+/// Hands each connection of this process's own user and of root to `serve`, in a task of its own, until `stop` is
+/// cancelled. What runs then has the time of `bounds` to end. `name` is what the log calls the socket.
 pub async fn accept_own<F: Future<Output = ()> + Send + 'static>(
     listener: UnixListener,
     name: &'static str,
@@ -33,12 +33,34 @@ pub async fn accept_own<F: Future<Output = ()> + Send + 'static>(
     stop: CancellationToken,
     serve: impl Fn(UnixStream) -> F,
 ) {
+    let serve = |(stream, _)| match is_ours(&stream) {
+        true => Some(serve(stream)),
+        false => {
+            tracing::warn!("a connection of another user to {name} was refused");
+            None
+        }
+    };
+    accept_bounded(|| listener.accept(), name, bounds, stop, serve).await;
+}
+
+/// Hands each connection to `serve`, which may refuse it, as [`accept_own`] does.
+pub(crate) async fn accept_bounded<
+    S,
+    A: Future<Output = io::Result<S>>,
+    F: Future<Output = ()> + Send + 'static,
+>(
+    accept: impl Fn() -> A,
+    name: &'static str,
+    bounds: AcceptBounds,
+    stop: CancellationToken,
+    serve: impl Fn(S) -> Option<F>,
+) {
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
     loop {
         let accepting = async {
             let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
+            (slot, accept().await)
         };
         let (slot, accepted) = tokio::select! {
             biased;
@@ -47,14 +69,14 @@ pub async fn accept_own<F: Future<Output = ()> + Send + 'static>(
             accepted = accepting => accepted,
         };
         match accepted {
-            Ok((stream, _)) if is_ours(&stream) => {
-                let serving = serve(stream);
-                connections.spawn(async move {
-                    serving.await;
-                    drop(slot);
-                });
+            Ok(stream) => {
+                if let Some(serving) = serve(stream) {
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(slot);
+                    });
+                }
             }
-            Ok(_) => tracing::warn!("a connection of another user to {name} was refused"),
             Err(error) => {
                 tracing::warn!(%error, "{name} did not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -131,6 +153,9 @@ mod tests {
         open.write_u8(1).await.unwrap();
         assert_eq!(open.read_u8().await.unwrap(), 1);
         stop.cancel();
+        // A timer that starts with the end, and is over before this one, would cut the answer off.
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
         open.write_u8(2).await.unwrap();
         assert_eq!(open.read_u8().await.unwrap(), 2);
         let mut late = UnixStream::connect(&path).await.unwrap();

@@ -321,7 +321,8 @@ mod tests {
         let guard = start_log(LogOptions {
             level: None,
             filter: Box::new(|level| EnvFilter::new(level.unwrap_or("info"))),
-            color: false,
+            // For standard error: a file has none.
+            color: true,
             file: FileLog::of(&config(None, Some(&first))),
             also: None,
         })

@@ -4,7 +4,7 @@
 //! for each connection and no body. On a loopback address a request has to name one as its host, so that a page in a
 //! browser cannot read it under a name of its own.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -20,26 +20,26 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::{AcceptBounds, accept_bounded};
+
 /// The content type of a [`Sheet`](crate::Sheet)'s text.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at once; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 32;
+/// What is under way when the place is closed is not answered: it moves, or the process ends.
+const BOUNDS: AcceptBounds = AcceptBounds {
+    connections: 32,
+    last_answers: Duration::ZERO,
+};
 /// How long a client may take to send a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may take in all: who reads its answer slower than this gets no more of it.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 8 << 10;
-/// How long to wait after a connection could not be accepted, such as without a free descriptor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Serves until `stop` is cancelled.
 pub(crate) async fn serve_scrapes(listener: TcpListener, router: Router, stop: CancellationToken) {
     let local = listener
@@ -49,33 +49,8 @@ pub(crate) async fn serve_scrapes(listener: TcpListener, router: Router, stop: C
         true => router.layer(middleware::from_fn(only_local_names)),
         false => router,
     };
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepting = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            Some(_) = connections.join_next() => continue,
-            accepted = accepting => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    serve_one(stream, from, router).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a scrape was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let serve = |(stream, from)| Some(serve_one(stream, from, router.clone()));
+    accept_bounded(|| listener.accept(), "the place for scrapes", BOUNDS, stop, serve).await;
 }
 
 async fn serve_one(stream: TcpStream, from: SocketAddr, router: Router) {
@@ -188,7 +163,7 @@ mod tests {
     async fn clients_that_say_nothing_keep_nobody_out_for_long() {
         let (address, _stop) = served().await;
         let mut silent = Vec::new();
-        for _ in 0..MAX_CONNECTIONS + 8 {
+        for _ in 0..BOUNDS.connections + 8 {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         let answer = ask(address, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
