@@ -36,6 +36,14 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(status_number(pid, "VmRSS:")? * 1024)
 }
 
+/// Returns the resident memory of a process that is no page of a file, in bytes.
+///
+/// # Errors
+/// Where it has ended.
+pub(crate) fn own_bytes(pid: u32) -> Result<u64> {
+    Ok(status_number(pid, "RssAnon:")? * 1024)
+}
+
 /// Returns the memory of a process in bytes, with its part of what it shares with others.
 ///
 /// # Errors

@@ -7,27 +7,35 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use peerup_testkit::{Host, poll};
+use peerup_testkit::{Host, Lab, poll};
 
-use crate::{binaries::Binaries, nodes::Node, procfs};
+use crate::{
+    binaries::Binaries,
+    nodes::{Node, Relay},
+    procfs,
+};
 
 /// Starts of each kind, in turns.
 const STARTS: usize = 15;
 /// What a start leaves to be done is done by then.
-const SETTLING: Duration = Duration::from_secs(10);
-/// How long an idle daemon is watched.
-const WATCHED: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_secs(30);
+/// How long idle daemons are watched.
+const WATCHED: Duration = Duration::from_secs(180);
+/// The relay's port in the lab.
+const RELAY_PORT: u16 = 4001;
 
 /// What an idle daemon takes.
 struct Idle {
     resident: u64,
+    /// Resident and not a page of a file.
+    own: u64,
     proportional: u64,
     cpu_percent: f64,
     threads: u64,
     descriptors: u64,
 }
 
-/// Measures both and returns the tables with what they were measured on.
+/// Measures both and returns the tables with what they were measured on. Needs root, for network namespaces.
 ///
 /// # Errors
 /// Where a daemon does not start, or ends early.
@@ -70,21 +78,42 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path, dev: bool) -> Result<S
         "| tcp-proxy, ping, names-local, compiled before (target: 100 more at most) | {warm:.0} | {more:.0} |\n"
     )?;
 
+    // Daemons at home: an interface, a router that lets nothing in, a relay that they hold a reservation on.
+    let lab = Lab::new()?;
+    let mut relay = Relay::init(binaries, lab.relay(), &folder.join("relay"), RELAY_PORT)?;
+    let at_home =
+        |name: &str, host: &Host| Node::init_with(binaries, host, &folder.join(name), name, &[&relay]);
+    let (home, bare_home) = (
+        at_home("home", &lab.a().host)?,
+        at_home("bare-home", &lab.b().host)?,
+    );
+    home.run(&["plugin", "disable", "traceroute"])?;
+    bare_home.run(&["plugin", "disable-all"])?;
+    for node in [&home, &bare_home] {
+        relay.run(&["authorize", &node.id()?])?;
+    }
+    relay.start()?;
+    let mut rows = [
+        ("all plugins switched off, behind a NAT, on a relay", bare_home),
+        (
+            "tcp-proxy, ping, names-local, behind a NAT, on a relay (targets: 35 MB, 0.2 %)",
+            home,
+        ),
+        ("tcp-proxy, ping, names-local, on loopback alone", with),
+    ];
     writeln!(
         out,
-        "| idle, over {} s | resident MB | proportional MB | CPU % | threads | descriptors |",
-        WATCHED.as_secs()
+        "| idle for {} s | resident MB | of it the process's own | proportional MB | CPU % | threads | descriptors |",
+        (SETTLING + WATCHED).as_secs()
     )?;
-    writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
-    for (name, node) in [
-        ("all plugins switched off", &mut without),
-        ("tcp-proxy, ping, names-local (targets: 35 MB, 0.2 %)", &mut with),
-    ] {
-        let idle = watch(node)?;
+    writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
+    let found = watch(rows.iter_mut().map(|(_, node)| node).collect())?;
+    for ((name, _), idle) in rows.iter().zip(found) {
         writeln!(
             out,
-            "| {name} | {:.1} | {:.1} | {:.2} | {} | {} |",
+            "| {name} | {:.1} | {:.1} | {:.1} | {:.2} | {} | {} |",
             idle.resident as f64 / 1e6,
+            idle.own as f64 / 1e6,
             idle.proportional as f64 / 1e6,
             idle.cpu_percent,
             idle.threads,
@@ -94,21 +123,38 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path, dev: bool) -> Result<S
     Ok(out)
 }
 
-fn watch(node: &mut Node) -> Result<Idle> {
-    node.start()?;
-    let pid = node.daemon().context("no daemon")?.id();
+/// Starts the nodes, lets all of them alone, and tells what each took.
+fn watch(mut nodes: Vec<&mut Node>) -> Result<Vec<Idle>> {
+    let mut pids = Vec::new();
+    for node in &mut nodes {
+        node.start()?;
+        pids.push(node.daemon().context("no daemon")?.id());
+    }
     pass(SETTLING)?;
-    let before = procfs::cpu_seconds(&[pid])?;
+    let before = pids
+        .iter()
+        .map(|pid| procfs::cpu_seconds(&[*pid]))
+        .collect::<Result<Vec<_>>>()?;
     pass(WATCHED)?;
-    let idle = Idle {
-        resident: procfs::resident_bytes(pid)?,
-        proportional: procfs::proportional_bytes(pid)?,
-        cpu_percent: (procfs::cpu_seconds(&[pid])? - before) / WATCHED.as_secs_f64() * 100.0,
-        threads: procfs::threads(pid)?,
-        descriptors: procfs::descriptors(pid)?,
+    let idle = |(pid, before): (u32, f64)| {
+        Ok(Idle {
+            resident: procfs::resident_bytes(pid)?,
+            own: procfs::own_bytes(pid)?,
+            proportional: procfs::proportional_bytes(pid)?,
+            cpu_percent: (procfs::cpu_seconds(&[pid])? - before) / WATCHED.as_secs_f64() * 100.0,
+            threads: procfs::threads(pid)?,
+            descriptors: procfs::descriptors(pid)?,
+        })
     };
-    node.stop()?;
-    Ok(idle)
+    let found = pids
+        .into_iter()
+        .zip(before)
+        .map(idle)
+        .collect::<Result<Vec<_>>>()?;
+    for node in nodes {
+        node.stop()?;
+    }
+    Ok(found)
 }
 
 /// Lets time pass; Ctrl-C ends it.
