@@ -113,6 +113,8 @@ fn a_bad_line_while_running_leaves_the_last_good_list_in_force() {
         "{status}"
     );
     assert!(node.run(&["status"]).ok().contains("line 2"));
+    node.run(&["daemon", "reload"])
+        .fails(6, &["authorized_keys", "line 2"]);
     assert_eq!(
         node.run(&["auth", "list", "--json"]).json()[0]["peer_id"],
         STRANGER
@@ -163,7 +165,15 @@ fn reload_takes_edits_of_the_file_and_refuses_bad_ones() {
 
     node.replace("  web:", "  Web:");
     node.run(&["daemon", "reload"]).fails(6, &["config.yaml", "Web"]);
+    let problems = || node.run(&["status", "--json"]).json()["problems"].to_string();
+    assert!(
+        problems().contains("does not load") && problems().contains("Web"),
+        "{}",
+        problems()
+    );
     node.replace("  Web:", "  web:");
+    node.run(&["daemon", "reload"]).ok();
+    assert_eq!(problems(), "[]");
     assert_eq!(
         node.run(&["daemon", "services", "--json"]).json()[0]["name"],
         "web"
@@ -192,6 +202,38 @@ fn edits_through_the_daemon_stand_in_the_files() {
 }
 
 #[test]
+fn a_name_that_the_operator_gives_is_given_or_refused() {
+    let (_folder, mut node) = node();
+    let other = peer_of_a_fresh_key();
+    // Without a daemon and with one.
+    for _ in 0..2 {
+        node.run(&["auth", "add", STRANGER, "--name", "phone"]).ok();
+        node.run(&["auth", "add", &other, "--name", "phone"])
+            .fails(1, &["called phone already", STRANGER]);
+        node.run(&["auth", "remove", "phone"]).ok();
+        node.run(&["auth", "add", STRANGER, "--name", "tablet"])
+            .fails(1, &["is called phone already"]);
+        assert_eq!(
+            node.run(&["auth", "list", "--json"]).json(),
+            serde_json::json!([]),
+            "who is refused a name is not let in either"
+        );
+        if node.file("peerup.sock").exists() {
+            break;
+        }
+        node.start();
+    }
+    let own = node.peer_id();
+    node.run(&["auth", "add", &own]).fails(2, &["own peer id"]);
+}
+
+/// The peer id of a key that nobody has.
+fn peer_of_a_fresh_key() -> String {
+    let key = libp2p_identity::Keypair::generate_ed25519();
+    key.public().to_peer_id().to_base58()
+}
+
+#[test]
 fn a_daemon_tells_usage_errors_as_a_command_without_one_does() {
     let (_folder, mut node) = node();
     node.start();
@@ -201,6 +243,11 @@ fn a_daemon_tells_usage_errors_as_a_command_without_one_does() {
         (&["auth", "add", "nobody"], 2, "nobody"),
         (&["auth", "add", STRANGER, "--name", "a b"], 2, "a b"),
         (&["auth", "add", STRANGER, "--services", "Web"], 2, "Web"),
+        (
+            &["auth", "add", STRANGER, "--expires", "2020-01-01"],
+            2,
+            "is over",
+        ),
         (&["auth", "remove", "nobody"], 1, "\"nobody\""),
         (&["auth", "remove", STRANGER], 1, "not in authorized_keys"),
         (&["resolve", "nobody"], 1, "\"nobody\""),

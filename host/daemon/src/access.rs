@@ -117,7 +117,7 @@ impl AccessControl {
         self.file
             .set(entry)
             .map_err(|error| crate::keys_failure(&error))?;
-        self.reload();
+        let _ = self.reload();
         Ok(())
     }
 
@@ -126,7 +126,7 @@ impl AccessControl {
         self.file
             .add(entry)
             .map_err(|error| crate::keys_failure(&error))?;
-        self.reload();
+        let _ = self.reload();
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl AccessControl {
             .file
             .remove(peer)
             .map_err(|error| crate::keys_failure(&error))?;
-        self.reload();
+        let _ = self.reload();
         Ok(removed)
     }
 
@@ -154,12 +154,15 @@ impl AccessControl {
                 return Look::Changing;
             }
         }
-        self.reload();
+        let _ = self.reload();
         Look::Settled
     }
 
     /// Reads the file again. Blocks on the disk.
-    pub(crate) fn reload(&self) {
+    ///
+    /// # Errors
+    /// It does not load: the last good list stays in force.
+    pub(crate) fn reload(&self) -> Result<(), Failure> {
         let _reading = self
             .reading
             .lock()
@@ -174,10 +177,12 @@ impl AccessControl {
                 parts.keys = keys;
                 parts.problem = None;
                 self.policy.replace(parts.policy());
+                Ok(())
             }
             Err(error) => {
                 tracing::error!(%error, "the last good list of authorized peers stays in force");
                 parts.problem = Some(error.to_string());
+                Err(crate::keys_failure(&error))
             }
         }
     }

@@ -218,6 +218,7 @@ impl App {
             app.put_in_force(edited.config).await?;
             // A file that could not be in force is now.
             app.guard.reloaded(edited.text).await;
+            app.meters.reloads.keep_problem(None);
             Ok(edited.value)
         });
         task.await.unwrap_or_else(|error| Err(ended_early(&error)))
@@ -235,12 +236,11 @@ impl App {
         Ok(value)
     }
 
-    /// Writes a name for a peer, with `-2` and so on where another peer has it, and returns the name.
+    /// Writes the name by which a peer calls itself, with `-2` and so on where another peer has it, and returns the name.
     pub(crate) async fn write_name(
         self: &Arc<Self>,
         wanted: PeerName,
         peer: PeerId,
-        chosen_by: names::ChosenBy,
     ) -> Result<PeerName, Failure> {
         // Chosen under the lock of the file: a name that two peers want at once goes to one of them.
         self.edit_config(move |editor| {
@@ -248,7 +248,7 @@ impl App {
             if let Some(name) = names::name_of(config, &peer) {
                 return Ok(name.clone());
             }
-            let name = wanted.unless_taken(|name| names::is_taken(config, name, chosen_by));
+            let name = wanted.unless_taken(|name| names::is_taken(config, name));
             editor.set_name(&name, peer)?;
             Ok(name)
         })
@@ -273,12 +273,12 @@ impl App {
     }
 
     async fn reload_all(self: &Arc<Self>) -> Result<(), Failure> {
-        self.edit_config(|_| Ok(())).await?;
-        self.edit_access(|access| {
-            access.reload();
-            Ok(())
-        })
-        .await
+        let config = self.edit_config(|_| Ok(())).await;
+        let failed = config.as_ref().err().map(|failure| failure.message.clone());
+        self.meters.reloads.keep_problem(failed);
+        // Each is read whatever became of the other.
+        let keys = self.edit_access(AccessControl::reload).await;
+        config.and(keys)
     }
 
     /// Fails where the config in force names places that cannot be had.

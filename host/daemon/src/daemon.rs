@@ -46,7 +46,9 @@ const REVIEW_TIME: Duration = Duration::from_secs(15);
 /// writes it must not lock everybody out in between.
 const KEYS_SETTLE: Duration = Duration::from_millis(50);
 /// How long after its start a daemon has made the first rounds of what it does again and again.
-const START_OVER: Duration = Duration::from_secs(20);
+const START_OVER: Duration = Duration::from_secs(60);
+/// How often it lets go of the code that it has not needed since.
+const LET_GO_EVERY: Duration = Duration::from_secs(900);
 /// How long a start waits for a first reservation before it says why there is none.
 const RESERVATION_WAIT: Duration = Duration::from_secs(10);
 /// How often a start looks at what the relays have answered.
@@ -469,11 +471,17 @@ fn start_failure(error: &StartError) -> Failure {
     }
 }
 
-/// Lets go of what only the start needed in memory, once it is over.
+/// Lets go of what only the start needed in memory, once it is over, and from time to time of what was needed once since.
+/// What it does again and again is back within a minute; while bytes pass through a tunnel, it does not wait for that.
 async fn slim_down(app: Arc<App>) {
-    tokio::select! {
-        () = app.shutdown.cancelled() => {}
-        () = tokio::time::sleep(START_OVER) => {
+    let mut rounds = tokio::time::interval_at(Instant::now() + START_OVER, LET_GO_EVERY);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        if app.engine.splices().live() == 0 {
             let _ = tokio::task::spawn_blocking(peerup_ops::let_go_of_the_start).await;
         }
     }

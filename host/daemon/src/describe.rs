@@ -53,10 +53,10 @@ pub fn read_auth_request(request: AuthRequest) -> Result<(Entry, Option<PeerName
     if request.peer_id.len() > LONGEST_ID {
         return Err(invalid(format!("a peer id has at most {LONGEST_ID} characters")));
     }
-    let peer: PeerId = request
-        .peer_id
-        .parse()
-        .map_err(|error| invalid(format!("{:?} is no peer id: {error}", request.peer_id)))?;
+    let peer: PeerId = request.peer_id.parse().map_err(|_| {
+        invalid(format!("{:?} is no peer id", request.peer_id))
+            .with_hint("give all of it, as the other machine prints it with: peerup whoami")
+    })?;
     let name = request.name.map(|name| name.to_ascii_lowercase().parse());
     let name: Option<PeerName> = name.transpose().map_err(|error| invalid(format!("{error}")))?;
     let services = request.services.map(|services| {
@@ -70,5 +70,9 @@ pub fn read_auth_request(request: AuthRequest) -> Result<(Entry, Option<PeerName
     entry.comment = request.comment;
     entry.services = services.transpose().map_err(|error| invalid(error.to_string()))?;
     entry.expires = expires.transpose().map_err(|error| invalid(error.to_string()))?;
+    if let Some(end) = entry.expires.filter(|_| entry.is_expired(Timestamp::now())) {
+        return Err(invalid(format!("it would end at {end}, which is over"))
+            .with_hint("give a time to come, such as 30d; to end it now, use: peerup auth remove"));
+    }
     Ok((entry, name))
 }

@@ -287,7 +287,11 @@ fn listen_failure(error: &peerup_engine::PluginError) -> Failure {
     let failure = crate::plugin_failure(error);
     match failure.code {
         ErrorCode::Unreachable => {
-            Failure::new(ErrorCode::Conflict, failure.message).with_hint("see who has it with: ss -lntp")
+            let hint = match failure.message.contains("none of this machine's") {
+                true => "give one of this machine's: ip address",
+                false => "see who has it with: ss -lntp",
+            };
+            Failure::new(ErrorCode::Conflict, failure.message).with_hint(hint)
         }
         _ => failure,
     }

@@ -56,7 +56,7 @@ pub use doctor::{Check, DoctorOptions, Report, State, doctor};
 pub use failure::{at_rest_failure, config_failure, edit_failure, identity_failure, keys_failure};
 pub use log_ring::DaemonLog;
 pub use metrics::METRICS;
-pub use names::{Source, name_of, resolve};
+pub use names::{Source, check_chosen, name_of, resolve};
 pub use own_files::store_path;
 pub use sources::{bundled_manifests, is_bundled};
 pub use standing::describe_proxy;
@@ -105,5 +105,15 @@ pub(crate) fn plugin_failure(error: &PluginError) -> Failure {
         },
         _ => ErrorCode::Failed,
     };
-    Failure::new(code, error.to_string())
+    let failure = Failure::new(code, error.to_string());
+    match code {
+        ErrorCode::Denied => failure.with_hint(
+            "where a peer refuses, each side has to authorize the other: peerup auth add; where the plugin may not, see \
+             its grants: peerup plugin inspect",
+        ),
+        ErrorCode::Unreachable | ErrorCode::TimedOut => {
+            failure.with_hint("see what stands in the way with: peerup why PEER")
+        }
+        _ => failure,
+    }
 }

@@ -3,10 +3,14 @@
 mod traffic;
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwapOption;
 use peerup_model::ErrorCode;
 
 pub(crate) use self::traffic::{Opener, Traffic, path_label};
@@ -92,6 +96,8 @@ pub(crate) struct Reloads {
     /// Seconds since 1970.
     pub(crate) last_ok: AtomicI64,
     pub(crate) last_worked: AtomicBool,
+    /// Why the config file did not load when it was last read.
+    problem: ArcSwapOption<String>,
 }
 
 impl Default for Reloads {
@@ -102,11 +108,22 @@ impl Default for Reloads {
             // The start is the first time that the config was read.
             last_ok: AtomicI64::new(unix_now()),
             last_worked: AtomicBool::new(true),
+            problem: ArcSwapOption::empty(),
         }
     }
 }
 
 impl Reloads {
+    /// Keeps why the config file does not load, or that it does.
+    pub(crate) fn keep_problem(&self, problem: Option<String>) {
+        self.problem.store(problem.map(Arc::new));
+    }
+
+    /// Returns why the config file did not load when it was last read.
+    pub(crate) fn problem(&self) -> Option<Arc<String>> {
+        self.problem.load_full()
+    }
+
     pub(crate) fn count(&self, worked: bool) {
         self.last_worked.store(worked, Ordering::Relaxed);
         match worked {

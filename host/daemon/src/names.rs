@@ -19,15 +19,6 @@ pub(crate) const LONGEST_ID: usize = 128;
 /// How the peer ids of keys begin, in lower case.
 const ID_BEGINNINGS: [&str; 2] = ["12d3koow", "16uiu2ha"];
 
-/// Who wants a peer to have its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChosenBy {
-    /// The operator, who may use one that an `allow` list waits for.
-    Operator,
-    /// The peer itself, which must not get a right by what it calls itself.
-    Peer,
-}
-
 /// The plugin that answers from the `names:` map of the config.
 const LOCAL_NAMES: &str = "names-local";
 
@@ -118,8 +109,16 @@ pub(crate) fn by_prefix(
 }
 
 fn unknown(config: &NodeConfig, text: &str) -> Failure {
+    let is_named = text
+        .parse()
+        .is_ok_and(|name: PeerName| config.names.contains_key(&name));
     let names: Vec<&str> = config.names.keys().map(PeerName::as_str).take(8).collect();
-    let hint = if names.is_empty() {
+    let hint = if is_named {
+        // It stands in the config, and nobody reads it there.
+        format!(
+            "what knows the names of the config does not run; start it with: peerup plugin enable {LOCAL_NAMES}"
+        )
+    } else if names.is_empty() {
         "no names are known yet; give the peer id, or pair with: peerup invite".to_owned()
     } else {
         format!("known names: {}; or give the peer id", names.join(", "))
@@ -138,9 +137,9 @@ pub(crate) fn reads_like_peer_id(name: &PeerName) -> bool {
     hash || ID_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// Returns whether a name is not free. An `allow` list may name somebody who is not known yet; that name is for
-/// the operator to give.
-pub(crate) fn is_taken(config: &NodeConfig, name: &str, chosen_by: ChosenBy) -> bool {
+/// Returns whether a name is not free for a peer that calls itself so. An `allow` list may name somebody who is not known
+/// yet; that name is for the operator to give.
+pub(crate) fn is_taken(config: &NodeConfig, name: &str) -> bool {
     let given = config.names.keys().any(|taken| taken.as_str() == name);
     let awaited = || {
         config.services.values().any(|service| match &service.access {
@@ -150,7 +149,26 @@ pub(crate) fn is_taken(config: &NodeConfig, name: &str, chosen_by: ChosenBy) -> 
                 .any(|one| matches!(one, AllowedPeer::Name(awaited) if awaited.as_str() == name)),
         })
     };
-    given || (chosen_by == ChosenBy::Peer && awaited())
+    given || awaited()
+}
+
+/// Refuses a name that the operator gives to a peer, where another peer has it or the peer has another one.
+///
+/// # Errors
+/// Says which of the two it is.
+pub fn check_chosen(config: &NodeConfig, name: &PeerName, peer: &PeerId) -> Result<(), Failure> {
+    let conflict = |what: String, hint: &str| Err(Failure::new(ErrorCode::Conflict, what).with_hint(hint));
+    match (config.names.get(name), name_of(config, peer)) {
+        (Some(other), _) if other != peer => conflict(
+            format!("another peer is called {name} already: {other}"),
+            "give another name with --name, or change names: in the config",
+        ),
+        (None, Some(known)) => conflict(
+            format!("{peer} is called {known} already"),
+            "leave --name out, or change names: in the config",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Returns what the operator calls a peer.
@@ -234,9 +252,8 @@ mod tests {
         let config = peerup_config::parse_node(text, std::path::Path::new("/x/config.yaml"))
             .unwrap()
             .config;
-        assert!(is_taken(&config, "bob", ChosenBy::Peer));
-        assert!(!is_taken(&config, "bob", ChosenBy::Operator));
-        assert!(!is_taken(&config, "eve", ChosenBy::Peer));
+        assert!(is_taken(&config, "bob"));
+        assert!(!is_taken(&config, "eve"));
     }
 
     #[test]

@@ -68,6 +68,11 @@ pub(crate) fn problems(app: &App, relays: &[RelayInfo]) -> Vec<String> {
         }
     }
     problems.extend(peerup_ops::config_problem(app));
+    problems.extend(app.meters.reloads.problem().map(|problem| {
+        format!(
+            "the config file does not load, and the one before it is in force: {problem}; correct it, then run: peerup daemon reload"
+        )
+    }));
     problems.extend(app.unmet().iter().map(|unmet| format!("not in force: {unmet}")));
     problems.extend(app.trials.problems());
     problems.extend(

@@ -22,9 +22,7 @@ use crate::{
     app::{App, blocking},
     describe::{self, read_auth_request},
     endpoint::Cookie,
-    forward,
-    names::ChosenBy,
-    pairing, status, supervisor, trials, why,
+    forward, names, pairing, status, supervisor, trials, why,
 };
 
 /// The longest address of a relay: a name of the DNS, a path of a WebSocket and a peer id fit in.
@@ -173,9 +171,20 @@ pub(super) async fn authorize(
 ) -> Answer {
     let (entry, name) = read_auth_request(request)?;
     let peer = entry.peer;
+    if peer == app.peer_id() {
+        return Err(
+            Failure::new(ErrorCode::Invalid, "that is this node's own peer id")
+                .with_hint("authorize the other machine: there, see its id with: peerup whoami")
+                .into(),
+        );
+    }
+    if let Some(name) = &name {
+        names::check_chosen(&app.config(), name, &peer)?;
+    }
     app.edit_access(move |access| access.add(entry)).await?;
     if let Some(name) = name {
-        app.write_name(name, peer, ChosenBy::Operator).await?;
+        app.edit_config(move |editor| editor.set_name(&name, peer))
+            .await?;
     }
     Ok(format.answer(done("added")))
 }

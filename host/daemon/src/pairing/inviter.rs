@@ -19,7 +19,6 @@ use super::{relays, wire};
 use crate::{
     app::App,
     invites::{OpenInvite, State},
-    names::ChosenBy,
 };
 
 /// Invites that one node keeps open at once.
@@ -275,7 +274,7 @@ async fn write_joiner(app: &Arc<App>, invite: &OpenInvite, joiner: &Paired) -> R
         app.edit_access(move |access| access.set(entry)).await?;
     }
     let name_added = app.name_of(&joiner.peer).is_none();
-    let name = app.write_name(wanted.clone(), joiner.peer, ChosenBy::Peer).await;
+    let name = app.write_name(wanted.clone(), joiner.peer).await;
     let written = Written {
         name: name.as_ref().unwrap_or(&wanted).clone(),
         replaced: (!holds).then_some(before),

@@ -16,7 +16,7 @@ use peerup_trust::{
 };
 
 use super::wire;
-use crate::{app::App, names::ChosenBy};
+use crate::app::App;
 
 /// How long to wait for the inviter's end after the acknowledgement: it tells its relays meanwhile.
 const LAST_READ: Duration = Duration::from_secs(10);
@@ -131,7 +131,7 @@ async fn write_down(app: &Arc<App>, invite: &Invite, paired: Paired) -> Result<J
         ));
         app.edit_access(move |access| access.set(entry)).await?;
     }
-    let name = app.write_name(wanted, paired.peer, ChosenBy::Peer).await?;
+    let name = app.write_name(wanted, paired.peer).await?;
     let written = relays.clone();
     app.edit_config(move |editor| {
         written
