@@ -167,3 +167,25 @@ fn a_service_and_a_plugin_can_have_further_lists_of_their_own() {
     pair.home.run(&["daemon", "reload"]).ok();
     eventually("the ping to be answered again", || answers(&pair.laptop));
 }
+
+#[test]
+fn a_peer_that_went_is_told_with_how_long_ago_that_was() {
+    let mut pair = Pair::start();
+    let (_proxy, address) = pair.laptop.proxy("home", "echo");
+    assert!(Client::connect(&address).echoes());
+    let seen = || -> serde_json::Value {
+        let peers = pair.home.run(&["peers", "--all", "--json"]).json();
+        let laptop = peers
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|peer| peer["name"] == "laptop");
+        laptop.unwrap().clone()
+    };
+    assert!(seen()["connections"] != serde_json::json!([]));
+    pair.laptop.stop();
+    eventually("the laptop to be gone, and not forgotten", || {
+        let laptop = seen();
+        laptop["connections"] == serde_json::json!([]) && laptop["last_seen_s"].is_u64()
+    });
+}

@@ -264,7 +264,7 @@ pub struct PeerInfo {
     pub via: Option<String>,
     /// Last measured round trip in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Seconds since it last answered.
+    /// Seconds since it last answered; of one that is not connected any more, since its last connection ended.
     pub last_seen_s: Option<u64>,
     /// Open streams.
     pub streams: usize,

@@ -30,7 +30,12 @@ pub(crate) fn connect(app: &Arc<App>) {
                 biased;
                 () = shutdown.cancelled() => return,
                 event = events.recv() => match event {
-                    Ok(event) => network_event(&app, &event),
+                    Ok(event) => {
+                        if let NodeEvent::PeerDisconnected { peer } = event {
+                            app.last_seen.note(peer, &app.access.members(), std::time::Instant::now());
+                        }
+                        network_event(&app, &event)
+                    }
                     Err(RecvError::Lagged(count)) => Some(missed(count)),
                     Err(RecvError::Closed) => return,
                 },

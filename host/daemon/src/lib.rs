@@ -22,6 +22,7 @@ mod failure;
 mod forward;
 mod http;
 mod invites;
+mod last_seen;
 mod log_ring;
 mod meters;
 mod metrics;

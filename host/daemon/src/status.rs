@@ -1,5 +1,7 @@
 //! What the node knows of itself and its peers, as the API tells it.
 
+use std::time::Instant;
+
 use libp2p_identity::PeerId;
 use multiaddr::{Multiaddr, Protocol};
 use peerup_api::{BudgetInfo, ConnectionInfo, LimitInfo, NatInfo, PeerInfo, RelayInfo, StatusInfo};
@@ -166,7 +168,11 @@ pub(crate) async fn peers(app: &App, all: bool) -> Result<Vec<PeerInfo>, Failure
         for member in app.access.members() {
             let id = member.to_base58();
             if list.iter().all(|known| known.id != id) {
-                list.push(absent(app, &member));
+                let ago = app.last_seen.ago(&member, Instant::now());
+                list.push(PeerInfo {
+                    last_seen_s: ago.map(|ago| ago.as_secs()),
+                    ..absent(app, &member)
+                });
             }
         }
     }
