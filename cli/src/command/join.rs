@@ -19,11 +19,8 @@ const MAX_CODE: u64 = 4096;
 
 pub(crate) async fn run(context: &Context, arguments: Join) -> Result<(), Failure> {
     let code = read_code(context, &arguments)?;
-    // A code that cannot be one is refused before anything is made.
-    peerup_trust::Invite::decode(&code).map_err(|error| {
-        usage(format!("this is no valid invite code: {error}"))
-            .with_hint("copy it whole; dashes, spaces and case do not matter")
-    })?;
+    // A code that cannot be one, or is too old, is refused before anything is made.
+    peerup_daemon::read_code(&code)?;
     let path = config(context, &arguments)?;
     let session = Session::attach_or_start(context, path, Mode::Client).await?;
     let request = JoinRequest {

@@ -218,6 +218,14 @@ fn an_expired_code_is_told_by_its_own_date() {
     let (_waiting, code) = invite(&home, &[]);
     let old = forged(&code, None, Some(1_000_000), |_, _| true);
     join(&guest, &old).fails(124, &["expired", "clocks"]);
+
+    let blank = Node::blank(folder.path(), "blank");
+    join(&blank, &old).fails(124, &["expired"]);
+    assert_eq!(
+        std::fs::read_dir(&blank.folder).unwrap().count(),
+        0,
+        "nothing was made"
+    );
 }
 
 #[test]

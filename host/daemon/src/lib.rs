@@ -59,6 +59,7 @@ pub use log_ring::DaemonLog;
 pub use metrics::METRICS;
 pub use names::{Source, check_chosen, name_of, resolve};
 pub use own_files::store_path;
+pub use pairing::read_code;
 pub use sources::{bundled_manifests, is_bundled};
 pub use standing::describe_proxy;
 pub use trials::confirm_in;

@@ -13,6 +13,7 @@ use peerup_trust::Paired;
 
 pub(crate) use inviter::{cancel, create, handle_joiner, outcome};
 pub(crate) use joiner::join;
+pub use joiner::read_code;
 
 /// What to call the other side: what it calls itself, unless that would pass for somebody's peer id.
 fn name_for(paired: &Paired) -> PeerName {

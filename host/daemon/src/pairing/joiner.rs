@@ -21,9 +21,12 @@ use crate::app::App;
 /// How long to wait for the inviter's end after the acknowledgement: it tells its relays meanwhile.
 const LAST_READ: Duration = Duration::from_secs(10);
 
-/// Joins with a code. When this returns both sides know each other, by key and by name.
-pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOutcome, Failure> {
-    let invite = Invite::decode(&request.code).map_err(|error| code_failure(&error))?;
+/// Reads the code of an invite that has not expired.
+///
+/// # Errors
+/// It is none, or its time is over.
+pub fn read_code(code: &str) -> Result<Invite, Failure> {
+    let invite = Invite::decode(code).map_err(|error| code_failure(&error))?;
     if invite.is_expired(Timestamp::now()) {
         return Err(
             Failure::new(ErrorCode::TimedOut, "this invite code has expired").with_hint(
@@ -31,6 +34,12 @@ pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOut
             ),
         );
     }
+    Ok(invite)
+}
+
+/// Joins with a code. When this returns both sides know each other, by key and by name.
+pub(crate) async fn join(app: &Arc<App>, request: JoinRequest) -> Result<JoinOutcome, Failure> {
+    let invite = read_code(&request.code)?;
     let inviter = invite.inviter_peer();
     if inviter == app.peer_id() {
         return Err(
