@@ -37,7 +37,7 @@ impl Node {
     }
 
     fn has_marker(&self) -> bool {
-        self.file(".config.yaml.pending").exists()
+        self.file(".config.pending").exists()
     }
 
     #[track_caller]
@@ -74,10 +74,7 @@ fn a_config_that_nobody_confirms_goes_back_live() {
     let last = node.config_status()["last"].clone();
     assert_eq!(last["outcome"], "reverted");
     assert!(last["reason"].as_str().unwrap().contains("nobody confirmed"));
-    assert_eq!(
-        node.read(".config.yaml.rejected"),
-        fs::read_to_string(new).unwrap()
-    );
+    assert_eq!(node.read(".config.rejected"), fs::read_to_string(new).unwrap());
 }
 
 #[test]

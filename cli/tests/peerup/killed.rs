@@ -127,7 +127,7 @@ fn files(node: &Node) -> Vec<String> {
         }
     }
     // Each start keeps the config that ran, under the time of that start.
-    found.retain(|file| !file.starts_with(".config.yaml.history/"));
+    found.retain(|file| !file.starts_with(".config.history/"));
     found.sort();
     found
 }

@@ -1,7 +1,7 @@
 //! The files of the guard beside a config: the marker of one that waits, the last good ones, and the one that went.
 //!
-//! For `config.yaml` these are `.config.yaml.pending`, `.config.yaml.history/` and `.config.yaml.rejected`. Whoever
-//! changes them holds the [`Lock`] of the folder, as every writer of the config does.
+//! For `config.yaml` these are `.config.pending`, `.config.history/`, `.config.last-good.yaml` with the newest of these, and
+//! `.config.rejected`. Whoever changes them holds the [`Lock`] of the folder, as every writer of the config does.
 
 use std::{
     io,
@@ -127,6 +127,16 @@ impl<D: Disk> Vault<D> {
                 })
             })
             .collect();
+        if found.is_empty() {
+            // Its folder is gone, or was never there.
+            let path = self.last_good();
+            found.extend(self.read_text(&path).ok().map(|text| Generation {
+                sequence: 0,
+                kept_ms: 0,
+                text,
+                path,
+            }));
+        }
         found.sort_by_key(|one| std::cmp::Reverse(one.sequence));
         found
     }
@@ -149,25 +159,6 @@ impl<D: Disk> Vault<D> {
         }
     }
 
-    /// Takes the last good config over that an earlier release kept in another file, where none is kept yet. The caller
-    /// holds the lock. Blocks.
-    ///
-    /// # Errors
-    /// What failed, on which file; the other file is there still then.
-    pub fn adopt(&self, other: &Path, wall_ms: u64) -> Result<(), String> {
-        let text = match self.read_text(other) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("{} cannot be read: {error}", other.display())),
-        };
-        if self.generations().is_empty() {
-            self.archive(&text, wall_ms)?;
-        }
-        self.disk
-            .remove(other)
-            .map_err(|error| format!("cannot remove {}: {error}", other.display()))
-    }
-
     /// Removes what a writer left that was stopped half-way. Blocks; what cannot be removed stays.
     pub fn sweep(&self) {
         for folder in [folder_of(&self.config).to_owned(), self.history()] {
@@ -187,8 +178,12 @@ impl<D: Disk> Vault<D> {
         self.beside("history")
     }
 
+    fn last_good(&self) -> PathBuf {
+        self.beside("last-good.yaml")
+    }
+
     fn beside(&self, what: &str) -> PathBuf {
-        let name = self.config.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.config.file_stem().unwrap_or_default().to_string_lossy();
         folder_of(&self.config).join(format!(".{name}.{what}"))
     }
 
@@ -230,24 +225,49 @@ impl<D: Disk> Vault<D> {
 
     /// Keeps a text as the newest generation, each text once, and drops the oldest past the number that is kept.
     fn archive(&self, text: &str, wall_ms: u64) -> Result<(), String> {
-        let kept = self.generations();
-        if kept.first().is_some_and(|newest| newest.text == text) {
-            return Ok(());
+        let last_good = self.last_good();
+        let mut kept = self.generations();
+        if kept.first().is_some_and(|one| one.path == last_good) {
+            // The only one, and its file is about to hold another.
+            let orphan = kept.remove(0);
+            if orphan.text != text {
+                kept.push(self.add(orphan.text, 1, wall_ms)?);
+            }
         }
+        if kept.first().is_none_or(|newest| newest.text != text) {
+            let sequence = kept.first().map_or(1, |newest| newest.sequence.saturating_add(1));
+            self.add(text.to_owned(), sequence, wall_ms)?;
+            let (same, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|one| one.text == text);
+            for gone in same.iter().chain(others.iter().skip(GENERATIONS_KEPT - 1)) {
+                // One too many does no harm.
+                let _ = self.disk.remove(&gone.path);
+            }
+        }
+        self.keep_last_good(text)
+    }
+
+    fn add(&self, text: String, sequence: u64, wall_ms: u64) -> Result<Generation, String> {
         let folder = self.history();
         self.disk
             .create_folder(&folder)
             .and_then(|()| self.disk.sync(folder_of(&folder)))
             .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
-        let sequence = kept.first().map_or(1, |newest| newest.sequence.saturating_add(1));
         let path = folder.join(format!("{sequence:06}-{wall_ms}.yaml"));
         self.put(&path, text.as_bytes())?;
-        let (same, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|one| one.text == text);
-        for gone in same.iter().chain(others.iter().skip(GENERATIONS_KEPT - 1)) {
-            // One too many does no harm.
-            let _ = self.disk.remove(&gone.path);
+        Ok(Generation {
+            kept_ms: wall_ms,
+            path,
+            text,
+            sequence,
+        })
+    }
+
+    fn keep_last_good(&self, text: &str) -> Result<(), String> {
+        let path = self.last_good();
+        match self.read_text(&path) {
+            Ok(kept) if kept == text => Ok(()),
+            _ => self.put(&path, text.as_bytes()),
         }
-        Ok(())
     }
 }
 

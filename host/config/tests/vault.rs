@@ -72,7 +72,7 @@ fn files_are_private_named_after_the_config_and_gone_when_it_is_confirmed() {
     assert_eq!(fs::read_to_string(&config).unwrap(), NEW);
     assert_eq!(
         names(folder.path()),
-        [".config.lock", ".config.yaml.pending", "config.yaml"]
+        [".config.lock", ".config.pending", "config.yaml"]
     );
     for name in names(folder.path()) {
         let mode = fs::metadata(folder.path().join(&name))
@@ -142,23 +142,33 @@ fn of_two_writers_one_applies_and_the_other_is_told_of_it() {
 }
 
 #[test]
-fn what_an_earlier_release_kept_elsewhere_is_taken_over_once() {
+fn the_newest_good_one_has_a_name_of_its_own_and_does_without_the_others() {
     let (folder, config) = node();
-    let other = folder.path().join(".config.last-good.yaml");
+    let last_good = folder.path().join(".config.last-good.yaml");
     let vault = Vault::new(&config);
-    vault.adopt(&other, 5).unwrap();
-    fs::write(&other, OLD).unwrap();
-    vault.adopt(&other, 5).unwrap();
-    assert!(!other.exists());
+    assert!(vault.generations().is_empty());
+    let keep = |text: &str, at| vault.carry_out(&Action::Archive(text.to_owned()), at).unwrap();
+    for (text, at) in [(OLD, 5), (NEW, 6), (OLD, 7)] {
+        keep(text, at);
+        assert_eq!(fs::read_to_string(&last_good).unwrap(), text);
+        assert_eq!(vault.generations()[0].text, text);
+    }
+    assert_eq!(vault.generations().len(), 2);
+
+    fs::remove_dir_all(folder.path().join(".config.history")).unwrap();
     let kept = vault.generations();
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].text.as_str(), kept[0].kept_ms), (OLD, 5));
+    assert_eq!(
+        (kept[0].text.as_str(), kept[0].path.as_path()),
+        (OLD, last_good.as_path())
+    );
+    keep(OLD, 8);
+    assert_eq!(vault.generations()[0].kept_ms, 8);
 
-    // What this release keeps is newer than anything that the other file has.
-    fs::write(&other, NEW).unwrap();
-    vault.adopt(&other, 6).unwrap();
-    assert!(!other.exists());
-    assert_eq!(vault.generations(), kept);
+    // One that is damaged or gone is written again.
+    fs::write(&last_good, "nonsense").unwrap();
+    keep(OLD, 9);
+    assert_eq!(fs::read_to_string(&last_good).unwrap(), OLD);
 }
 
 #[test]

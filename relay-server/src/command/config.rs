@@ -2,8 +2,8 @@
 //! it is live and its deadline kept at once; else in the files, for the next start.
 
 use std::io::{IsTerminal, stderr, stdin};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 
 use peerup_api::{ConfigOutcome, ConfigState, ConfigStatus};
 use peerup_config::{AtRest, AtRestError, Vault, load_relay, parse_relay, plan_relay};
@@ -35,14 +35,10 @@ pub(super) fn status(path: &Path, output: &OutputArguments) -> Result<(), Failur
     block_on(async {
         let status: ConfigStatus = match is_running(path).await? {
             true => ask(path, &AdminRequest::ConfigStatus).await?,
-            false => {
-                // A folder that cannot be written has nothing taken over, and is looked at all the same.
-                let _ = AtRest::open(Vault::new(path)).map(|_files| adopt(path));
-                ConfigStatus {
-                    config: state_at_rest(path),
-                    last_good: last_good(&Vault::new(path)),
-                }
-            }
+            false => ConfigStatus {
+                config: state_at_rest(path),
+                last_good: last_good(&Vault::new(path)),
+            },
         };
         if output.json {
             return print_json(&status);
@@ -204,21 +200,7 @@ async fn at_rest<T>(
     if is_running(path).await? {
         return Err(failed("a relay has started just now").with_hint("run the command again"));
     }
-    adopt(path);
     work(&mut files).map_err(|error| at_rest_failure(&error))
-}
-
-/// Takes over the last good config that releases before 0.2 kept as `.NAME.last-good.yaml`. Called under the lock.
-pub(super) fn adopt(config: &Path) {
-    let vault = Vault::new(config);
-    let stem = vault.config().file_stem().unwrap_or_default().to_string_lossy();
-    let other: PathBuf = vault.config().with_file_name(format!(".{stem}.last-good.yaml"));
-    let written = other.metadata().and_then(|found| found.modified());
-    let since = written.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let millis = u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
-    if let Err(why) = vault.adopt(&other, millis) {
-        tracing::warn!(%why, "the last good config of an earlier release was not taken over");
-    }
 }
 
 fn at_rest_failure(error: &AtRestError) -> Failure {

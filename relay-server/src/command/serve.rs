@@ -12,7 +12,7 @@ use peerup_ops::{
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Found, config, tell};
+use super::{Found, tell};
 use crate::admin::{self, AdminRequest, AdminSocket};
 use crate::control::RelayControl;
 use crate::failure::{config_failure, start_failure};
@@ -62,7 +62,6 @@ async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
             None
         }
     };
-    adopt(path).await;
     let vault = Arc::new(Vault::new(path));
     let ((relay, config), held) = choose_config(vault, &mut Starting { path }).await?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -139,19 +138,6 @@ impl Attempt for Starting<'_> {
         let relay = Relay::start(loaded.config.clone()).await;
         let relay = relay.map_err(|error| start_failure(&error, self.path))?;
         Ok((relay, loaded.config))
-    }
-}
-
-/// Takes over what an earlier release kept for `config rollback`.
-async fn adopt(path: &Path) {
-    let path = path.to_owned();
-    let adopting = tokio::task::spawn_blocking(move || {
-        if let Ok(_lock) = Vault::new(&path).lock() {
-            config::adopt(&path);
-        }
-    });
-    if let Err(error) = adopting.await {
-        tracing::warn!(%error, "a task ended early");
     }
 }
 
