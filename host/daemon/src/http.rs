@@ -135,6 +135,7 @@ async fn check(State(cookie): State<Cookie>, request: Request<Body>, next: Next)
         return refuse(
             ErrorCode::Invalid,
             "the Host header must be `peerup` or `localhost`",
+            "ask for http://localhost/..., such as: curl --unix-socket peerup.sock http://localhost/v1/status",
         );
     }
     let given = request
@@ -148,27 +149,30 @@ async fn check(State(cookie): State<Cookie>, request: Request<Body>, next: Next)
         return refuse(
             ErrorCode::Unauthorized,
             "the cookie is missing or not this daemon's",
+            "send Authorization: Bearer with the content of .daemon-cookie beside the config",
         );
     }
     next.run(request).await
 }
 
-fn refuse(code: ErrorCode, message: &str) -> Response {
-    let failure = Failure::new(code, message)
-        .with_hint("send Authorization: Bearer with the content of .daemon-cookie beside the config");
-    Refusal(failure).into_response()
+fn refuse(code: ErrorCode, message: &str, hint: &str) -> Response {
+    Refusal(Failure::new(code, message).with_hint(hint)).into_response()
 }
 
+/// Where all endpoints stand.
+const ENDPOINTS: &str = "GET /v1/openapi.json has them all";
+
 async fn no_such_endpoint(request: Request<Body>) -> Refusal {
-    Refusal(Failure::new(
+    let failure = Failure::new(
         ErrorCode::NotFound,
         format!("there is no endpoint {}", request.uri().path()),
-    ))
+    );
+    Refusal(failure.with_hint(ENDPOINTS))
 }
 
 async fn wrong_method(request: Request<Body>) -> Refusal {
     let message = format!("{} takes no {}", request.uri().path(), request.method());
-    Refusal(Failure::new(ErrorCode::Invalid, message))
+    Refusal(Failure::new(ErrorCode::Invalid, message).with_hint(ENDPOINTS))
 }
 
 /// Serves the socket until the node ends; then requests under way have a moment to be answered.

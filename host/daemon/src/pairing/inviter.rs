@@ -490,5 +490,7 @@ fn read_services(services: Option<Vec<String>>) -> Result<Option<Vec<ServiceName
 }
 
 fn unknown(id: &str) -> Failure {
-    Failure::new(ErrorCode::NotFound, format!("there is no invite {id}"))
+    Failure::new(ErrorCode::NotFound, format!("there is no invite {id}")).with_hint(
+        "it was used or cancelled, or a start of the daemon ended it; make another one: POST /v1/invite",
+    )
 }
