@@ -143,7 +143,7 @@ fn parse<R: DeserializeOwned + Default, C>(
     }
     let root = Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
     check_version(&root, path)?;
-    let mut walk = Walk::over(&root, shape);
+    let mut walk = Walk::over(text, &root, shape);
     let mut found = Pruned {
         text: text.to_owned(),
         root,
