@@ -7,9 +7,10 @@ mod plan;
 use std::path::{Path, PathBuf};
 
 use peerup_api::{Client, ClientError, ConfigOutcome, ConfigRollbackRequest, ConfigStatus};
-use peerup_config::{AlertWay, AtRest, NodeConfig, Vault};
+use peerup_config::{AlertWay, AtRest, ConfigError, NodeConfig, Vault};
 use peerup_model::Failure;
-use peerup_ops::state_at_rest;
+use peerup_ops::{ConfigOf, state_at_rest};
+use serde_json::Value;
 
 use super::failed;
 use crate::{arguments::Config, context::Context, output, session};
@@ -35,8 +36,19 @@ fn validate(context: &Context, file: Option<PathBuf>) -> Result<(), Failure> {
         Some(file) => file,
         None => context.config_path()?,
     };
-    let loaded = peerup_config::load_node(&path).map_err(|error| peerup_daemon::config_failure(&error))?;
-    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<String> = peerup_config::open_to_others(&path).into_iter().collect();
+    let loaded = match peerup_config::load_node(&path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if context.json {
+                output::json(&serde_json::json!({
+                    "config": path, "valid": false, "errors": errors(&error), "warnings": warnings,
+                }))?;
+            }
+            return Err(peerup_daemon::config_failure(&error));
+        }
+    };
+    warnings.extend(loaded.warnings.iter().map(ToString::to_string));
     if context.json {
         return output::json(&serde_json::json!({ "config": path, "valid": true, "warnings": warnings }));
     }
@@ -44,6 +56,27 @@ fn validate(context: &Context, file: Option<PathBuf>) -> Result<(), Failure> {
         context.note(&format!("warning: {warning}"));
     }
     output::line(format!("{}: valid", path.display()))
+}
+
+/// Returns what is wrong as `--json` has it: with its place where it has one.
+fn errors(error: &ConfigError) -> Vec<Value> {
+    if let ConfigError::Invalid { problems, .. } = error {
+        return problems
+            .iter()
+            .map(|one| {
+                serde_json::json!({
+                    "line": one.line, "column": one.column, "key": one.key, "message": one.message,
+                })
+            })
+            .collect();
+    }
+    let line = match error {
+        ConfigError::NotText { line, .. } => Some(line),
+        _ => None,
+    };
+    let text = error.to_string();
+    let message = text.lines().next().unwrap_or_default();
+    vec![serde_json::json!({ "line": line, "column": null, "key": "", "message": message })]
 }
 
 fn show(context: &Context) -> Result<(), Failure> {
@@ -109,7 +142,7 @@ async fn status(context: &Context) -> Result<(), Failure> {
             .await
             .map_err(ClientError::into_failure)?,
         None => ConfigStatus {
-            config: state_at_rest(&path),
+            config: state_at_rest(&path, ConfigOf::Node),
             last_good: peerup_ops::last_good(&Vault::new(&path)),
         },
     };
@@ -187,13 +220,22 @@ fn tell(context: &Context, outcome: &ConfigOutcome) -> Result<(), Failure> {
 fn tell_at_rest(context: &Context, path: &Path, status: &str) -> Result<(), Failure> {
     let outcome = ConfigOutcome {
         status: status.to_owned(),
-        config: state_at_rest(path),
+        config: state_at_rest(path, ConfigOf::Node),
     };
     tell(context, &outcome)?;
     if !context.json {
         context.note("no daemon is running; the next start takes it");
     }
     Ok(())
+}
+
+/// Reads a file that is to become the config. What is wrong with it is told under its own path; the config in use, in
+/// whose place it would come, has no part in that.
+fn read_proposed(file: &Path) -> Result<String, Failure> {
+    let failure = |error: ConfigError| peerup_daemon::config_failure(&error);
+    let text = peerup_config::read_node(file).map_err(failure)?;
+    peerup_config::parse_node(&text, file).map_err(failure)?;
+    Ok(text)
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {

@@ -90,7 +90,8 @@ pub(super) fn make(
     {
         return Err(exists(found));
     }
-    let port = match port {
+    // Port 0 would be another one at each start; one is chosen once and written down instead.
+    let port = match port.filter(|port| *port != 0) {
         Some(port) => port,
         None => free_port()?,
     };
@@ -252,6 +253,19 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn port_zero_is_a_free_port_that_is_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CONFIG_FILE);
+        let made = make(&path, None, Some(0), Vec::new()).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_ne!(made.port, 0);
+        assert!(
+            text.contains(&format!("tcp/{}", made.port)) && !text.contains("tcp/0"),
+            "{text}"
+        );
     }
 
     #[test]

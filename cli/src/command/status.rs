@@ -64,7 +64,7 @@ fn offline(config: &NodeConfig, path: &std::path::Path) -> Result<StatusInfo, Fa
         nat: "unknown".to_owned(),
         nat_details: peerup_api::NatInfo::default(),
         relays,
-        config: peerup_ops::state_at_rest(path),
+        config: peerup_ops::state_at_rest(path, peerup_ops::ConfigOf::Node),
         problems: vec!["no daemon is running; start it with: peerup daemon".to_owned()],
     })
 }

@@ -1,6 +1,6 @@
 //! `config`: applying with a way back, over deadlines, kills and starts that fail.
 
-use std::{fs, net::TcpListener, time::Duration};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -402,4 +402,154 @@ fn the_only_connected_peer_is_not_removed_without_a_word() {
         .fails(2, &["only peer that is connected", "--yes"]);
     pair.laptop.run(&["ping", "home", "-c", "1"]).ok();
     pair.laptop.run(&["auth", "remove", "home", "--yes"]).ok();
+}
+
+#[test]
+fn a_file_that_does_not_load_is_told_beside_no_daemon() {
+    let (_folder, mut node) = node();
+    node.edit(|text| format!("{text}\nnmae: x\nzz: 1\n"));
+    let broken = node.read("config.yaml");
+    // Nothing ran yet, so nothing is kept.
+    let status = node.run(&["config", "status"]).ok();
+    assert!(status.contains("the next start fails"), "{status}");
+    node.write("config.yaml", &broken.replace("nmae: x\nzz: 1\n", ""));
+    node.start();
+    node.stop();
+    node.daemon = None;
+    node.write("config.yaml", &broken);
+
+    let text = node.run(&["config", "status"]).ok();
+    let status = node.config_status();
+
+    let line = 1 + broken.lines().position(|line| line == "nmae: x").unwrap();
+    let reason = status["reason"].as_str().unwrap();
+    for part in [
+        format!("config.yaml:{line}: nmae: there is no such key; did you mean `name`? (and 1 more)"),
+        "the next start runs the last good config instead".to_owned(),
+        "peerup config validate".to_owned(),
+    ] {
+        assert!(
+            text.contains(&part) && reason.contains(&part),
+            "{part}: {text}\n{reason}"
+        );
+    }
+    assert_eq!(status["state"], "fallback");
+    node.start();
+    assert_eq!(node.config_status()["state"], "fallback");
+}
+
+#[test]
+fn the_deadline_holds_beside_no_daemon() {
+    let (_folder, node) = node();
+    let before = node.read("config.yaml");
+    let new = node.propose("services: {}", WEB);
+    let apply = ["config", "apply", &new, "--confirm-timeout", "1s"];
+    node.run(&apply).ok();
+    eventually("the deadline to be over", || {
+        node.config_status()["pending"]["seconds_left"] == 0
+    });
+    let status = node.run(&["config", "status"]).ok();
+    assert!(
+        status.contains("its time is over; the next start takes it back"),
+        "{status}"
+    );
+
+    node.run(&["config", "confirm"])
+        .fails(7, &["its time was over; the config from before is back"]);
+
+    assert_eq!(node.read("config.yaml"), before);
+    assert!(!node.has_marker());
+    assert_eq!(node.config_status()["state"], "settled");
+    node.run(&["config", "confirm"]).fails(1, &["no config waits"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_new_config_is_told_under_its_own_path() {
+    let (_folder, mut node) = node();
+    let new = node.propose("services: {}", "servces: {}");
+    node.start();
+    for _ in 0..2 {
+        for command in ["plan", "apply"] {
+            let wrong = node.run(&["config", command, &new]).fails(
+                6,
+                &[
+                    &format!("the config file {new} is not valid"),
+                    "did you mean `services`",
+                ],
+            );
+            assert!(!wrong.stderr.contains("/config.yaml"), "{wrong:#?}");
+            let gone = node.run(&["config", command, "gone.yaml"]);
+            let validated = node.run(&["config", "validate", "gone.yaml"]);
+            assert_eq!(gone.stderr, validated.stderr);
+            gone.fails(6, &["there is no config file gone.yaml"]);
+        }
+        if node.daemon.is_some() {
+            node.stop();
+            node.daemon = None;
+        }
+    }
+}
+
+#[test]
+fn validate_prints_what_is_wrong_as_json_too() {
+    let (_folder, node) = node();
+    node.write("bad.yaml", "nmae: x\ntunnels: {zz: 1, idle_timeout: banana}\n");
+    let outcome = node
+        .run(&["config", "validate", "bad.yaml", "--json"])
+        .fails(6, &["line 1, column 1: nmae", "tunnels.idle_timeout"]);
+    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(told["valid"], false);
+    assert!(told["config"].as_str().unwrap().ends_with("bad.yaml"));
+    let errors = told["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 3, "{told}");
+    assert_eq!(
+        errors[1],
+        serde_json::json!({
+            "line": 2, "column": 11, "key": "tunnels.zz",
+            "message": "there is no such key; the keys here are idle_timeout, write_timeout",
+        })
+    );
+
+    node.write("later.yaml", "version: 99\n");
+    for (file, message) in [
+        ("later.yaml", "has version 99"),
+        ("gone.yaml", "there is no config file"),
+    ] {
+        let outcome = node
+            .run(&["config", "validate", file, "--json"])
+            .fails(6, &[message]);
+        let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(told["errors"][0]["line"], Value::Null);
+        assert!(
+            told["errors"][0]["message"].as_str().unwrap().contains(message),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_config_that_others_can_read_is_warned_about() {
+    let (_folder, mut node) = node();
+    let mode = |mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(node.file("config.yaml"), mode).unwrap();
+    };
+    let warnings = || node.run(&["config", "validate", "--json"]).json()["warnings"].clone();
+    mode(0o600);
+    assert_eq!(warnings(), serde_json::json!([]));
+    mode(0o644);
+    let told = warnings();
+    let warning = told[0].as_str().unwrap();
+    assert!(
+        warning.contains("mode 0644") && warning.contains("chmod 600"),
+        "{told}"
+    );
+    let text = node.run(&["config", "validate"]);
+    assert!(
+        text.stderr.contains("warning: ") && text.stderr.contains("0644"),
+        "{text:#?}"
+    );
+    text.ok();
+    node.start();
+    node.logs(&["WARN", "mode 0644", "chmod 600"]);
 }

@@ -145,6 +145,13 @@ fn the_shapes_of_setting_up_checking_and_reporting_are_kept() {
     let made = Outcome::of(bare(&blank.folder, &init)).json();
     insta::assert_snapshot!("json-init", shape(&made));
 
+    let valid = blank.run(&["config", "validate", "--json"]).json();
+    insta::assert_snapshot!("json-config-validate", shape(&valid));
+    blank.write("bad.yaml", "nmae: x\n");
+    let invalid = blank.run(&["config", "validate", "bad.yaml", "--json"]);
+    let invalid = serde_json::from_str(&invalid.fails(6, &["nmae"]).stdout).unwrap();
+    insta::assert_snapshot!("json-config-validate-invalid", shape(&invalid));
+
     let mut home = Node::init(folder.path(), "home");
     home.start();
     // The checks depend on the machine; each has the same fields.

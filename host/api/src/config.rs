@@ -9,9 +9,10 @@ pub struct ConfigState {
     /// Path of the config file.
     pub file: String,
     /// `settled`, `pending` (it waits to be confirmed), `reverting` (the one from before is in force and the disk does
-    /// not take it), or `fallback` (the file does not do; the last good one is in force).
+    /// not take it), or `fallback` (the file does not do; the last good one is in force, or where nothing runs the next
+    /// start tries it).
     pub state: String,
-    /// What is wrong, in `reverting` and `fallback`.
+    /// What is wrong, in `reverting` and `fallback`; in `pending` where nothing runs and the file does not load.
     pub reason: Option<String>,
     /// What waits to be confirmed, in `pending`.
     pub pending: Option<PendingConfig>,

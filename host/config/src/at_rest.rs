@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use peerup_model::Now;
+
 use crate::{
     atomic::Lock,
     clock::{boot_id, now},
@@ -28,6 +30,9 @@ pub enum AtRestError {
     /// The disk did not take it.
     #[error("{0}")]
     Failed(String),
+    /// What waited had no time left, and the config from before was brought back.
+    #[error("its time was over; the config from before is back")]
+    TimeOver,
     /// There is no such generation.
     #[error("{0}")]
     NoGeneration(String),
@@ -131,11 +136,21 @@ impl AtRest {
         self.carry_out().map(|()| true)
     }
 
-    /// Takes what waits for good.
+    /// Takes what waits for good. What has no time left goes back instead: the deadline holds beside no daemon too.
     ///
     /// # Errors
-    /// Nothing waits, or the disk does not take it.
+    /// Nothing waits, its time was over, or the disk does not take it.
     pub fn confirm(&mut self) -> Result<(), AtRestError> {
+        self.confirm_at(now())
+    }
+
+    fn confirm_at(&mut self, now: Now) -> Result<(), AtRestError> {
+        if self.guard.poll_timeout().is_some_and(|due| now.steady_ms >= due) {
+            let file = self.vault.text().ok();
+            self.guard.handle_timeout(file, now);
+            self.carry_out()?;
+            return Err(AtRestError::TimeOver);
+        }
         // Nothing runs with it yet, so it is not archived.
         self.guard.handle_confirm(None).map_err(AtRestError::Refused)?;
         self.carry_out()
@@ -189,4 +204,53 @@ pub fn pick_generation(vault: &Vault, number: Option<usize>) -> Result<Generatio
         Some(number) => format!("there is no last good config {number}; {kept} are kept"),
         None => "there is no last good config that says something else".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn later(seconds: u64) -> Now {
+        let now = now();
+        Now {
+            wall_ms: now.wall_ms + seconds * 1000,
+            steady_ms: now.steady_ms + seconds * 1000,
+        }
+    }
+
+    #[test]
+    fn a_confirmation_after_the_deadline_brings_the_config_from_before_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        let [before, after] = ["version: 1\n", "version: 1\nname: home\n"];
+        fs::write(&path, before).unwrap();
+        let mut files = AtRest::open(Vault::new(&path)).unwrap();
+        let trial = |seconds| {
+            Some(Trial {
+                by: "me".to_owned(),
+                timeout: Duration::from_secs(seconds),
+                checks: Vec::new(),
+            })
+        };
+        files.apply(after.to_owned(), trial(60)).unwrap();
+
+        let confirmed = files.confirm_at(later(61));
+
+        assert!(matches!(confirmed, Err(AtRestError::TimeOver)), "{confirmed:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        assert!(files.vault.pending().unwrap().is_none() && files.pending().is_none());
+        assert_eq!(fs::read_to_string(files.vault.rejected()).unwrap(), after);
+        let again = files.confirm_at(later(62));
+        assert!(matches!(
+            again,
+            Err(AtRestError::Refused(Refused::NothingPending))
+        ));
+
+        files.apply(after.to_owned(), trial(60)).unwrap();
+        files.confirm_at(later(1)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        assert!(files.vault.pending().unwrap().is_none());
+    }
 }

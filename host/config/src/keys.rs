@@ -405,7 +405,7 @@ pub(crate) fn class_of(shape: &Shape, path: &[&str]) -> Option<ReloadClass> {
 /// Bytes that are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Span {
-    /// A key with its value.
+    /// A key with its value and, between braces, with the comma that follows.
     Entry(usize, usize),
     /// A value, with what says nothing in its place.
     Value(usize, usize, &'static str),
@@ -413,17 +413,22 @@ pub(crate) enum Span {
 
 /// What the walk over a file found.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub(crate) struct Walk<'a> {
+    /// What the file says.
+    text: &'a str,
     pub(crate) problems: Vec<Problem>,
     /// Where the bytes are that are wrong, for each problem.
     pub(crate) spans: Vec<Span>,
     pub(crate) warnings: Vec<Problem>,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
     /// Compares a file with the table.
-    pub(crate) fn over(root: &Node, shape: &Shape) -> Self {
-        let mut walk = Self::default();
+    pub(crate) fn over(text: &'a str, root: &Node, shape: &Shape) -> Self {
+        let mut walk = Self {
+            text,
+            ..Self::default()
+        };
         walk.check(root, shape, &mut Vec::new());
         walk
     }
@@ -451,7 +456,7 @@ impl Walk {
                 }
             }
             (Map(known), Content::Map { entries, .. }) => {
-                for entry in entries {
+                for (index, entry) in entries.iter().enumerate() {
                     path.push(Step::Key(entry.key.clone()));
                     match known
                         .iter()
@@ -460,7 +465,7 @@ impl Walk {
                     {
                         None => self.refuse(
                             Problem::at(entry.key_position, dotted(path), unknown(&entry.key, known)),
-                            Span::Entry(entry.key_start, entry.value.end.max(entry.key_end + 1)),
+                            entry_span(self.text, node, index),
                         ),
                         Some(Ignored(why)) => self.warnings.push(Problem::at(
                             entry.key_position,
@@ -473,12 +478,12 @@ impl Walk {
                 }
             }
             (Named(_, below), Content::Map { entries, .. }) => {
-                for entry in entries {
+                for (index, entry) in entries.iter().enumerate() {
                     path.push(Step::Key(entry.key.clone()));
                     if matches!(entry.value.content, Content::Null) {
                         self.refuse(
                             Problem::at(entry.key_position, dotted(path), "has no value"),
-                            Span::Entry(entry.key_start, entry.value.end.max(entry.key_end + 1)),
+                            entry_span(self.text, node, index),
                         );
                     }
                     self.check(&entry.value, below, path);
@@ -513,6 +518,51 @@ impl Walk {
         self.problems.push(problem);
         self.spans.push(span);
     }
+}
+
+/// Returns what goes with an entry of a map, so that the rest can still be read.
+fn entry_span(text: &str, map: &Node, index: usize) -> Span {
+    let entries = map.entries();
+    let (Some(entry), Content::Map { flow, .. }) = (entries.get(index), &map.content) else {
+        return Span::Entry(map.start, map.end);
+    };
+    let between = |start: usize, end: usize| text.get(start..end).unwrap_or_default();
+    let before = index.checked_sub(1).and_then(|index| entries.get(index));
+    // The mark of a key in its long form, `? key`, goes too.
+    let gap = between(
+        before.map_or(map.start, |before| before.value.end),
+        entry.key_start,
+    );
+    let last_line = gap.rsplit('\n').next().unwrap_or_default();
+    let start = match last_line.trim_end().strip_suffix('?') {
+        Some(before) => entry.key_start - (last_line.len() - before.len()),
+        None => entry.key_start,
+    };
+    let end = entry.value.end.max(entry.key_end);
+    if !flow {
+        // A key that has no value has its colon.
+        return Span::Entry(start, end.max(entry.key_end + 1));
+    }
+    if !between(map.start, map.end).starts_with('{') {
+        // A single pair as the item of a list: the comma that follows is the list's.
+        return Span::Value(start, end, "~");
+    }
+    let next = entries.get(index + 1).map_or(map.end, |next| next.key_start);
+    Span::Entry(start, comma_after(text, end, next).unwrap_or(end))
+}
+
+/// Returns the place after the first comma in a part of a text that is no value; one in a comment is none.
+fn comma_after(text: &str, start: usize, end: usize) -> Option<usize> {
+    let mut in_comment = false;
+    for (at, byte) in text.get(start..end)?.bytes().enumerate() {
+        match byte {
+            b'\n' | b'\r' => in_comment = false,
+            b'#' => in_comment = true,
+            b',' if !in_comment => return Some(start + at + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 impl Shape {

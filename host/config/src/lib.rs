@@ -62,7 +62,8 @@ pub use guard::{
 pub use keys::ReloadClass;
 pub use listed::{AllowedPeer, AllowedPeerError};
 pub use load::{
-    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, load_node, load_relay, parse_node, parse_relay, read_relay,
+    CONFIG_VERSION, Loaded, MAX_CONFIG_BYTES, load_node, load_relay, open_to_others, parse_node, parse_relay,
+    read_node, read_relay,
 };
 pub use node::{
     DEFAULT_SERVICE_PLUGIN, DaemonConfig, DiscoveryConfig, NetworkConfig, NodeConfig, SecurityConfig,

@@ -56,6 +56,14 @@ pub fn load_relay(path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
     parse_relay(&read_relay(path)?, path)
 }
 
+/// Reads the text of a node's config, once, for who needs the text too.
+///
+/// # Errors
+/// Missing, unreadable, too long or no text.
+pub fn read_node(path: &Path) -> Result<String, ConfigError> {
+    read(path, NODE_INIT)
+}
+
 /// Reads the text of a relay server's config, once, for who needs the text too.
 ///
 /// # Errors
@@ -78,6 +86,26 @@ pub fn parse_node(text: &str, path: &Path) -> Result<Loaded<NodeConfig>, ConfigE
 /// Of a later version, or wrong in any number of places.
 pub fn parse_relay(text: &str, path: &Path) -> Result<Loaded<RelayConfig>, ConfigError> {
     parse::<RawRelay, _>(text, path, &keys::RELAY, relay::resolve)
+}
+
+/// Returns what to say where others than the owner can read a config: it may hold addresses of webhooks, which are
+/// secrets. None where all is well, or where the file cannot be looked at.
+pub fn open_to_others(path: &Path) -> Option<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        let mode = found.permissions().mode() & 0o7777;
+        (mode & 0o044 != 0).then(|| {
+            format!(
+                "{path} has mode {mode:04o}: other users can read it, and it may hold addresses of webhooks; \
+                 run: chmod 600 {path}",
+                path = path.display()
+            )
+        })
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// Reads the whole file as text, bounded. `init` is the command that makes a missing one.
@@ -143,7 +171,7 @@ fn parse<R: DeserializeOwned + Default, C>(
     }
     let root = Node::parse(text).map_err(|problem| invalid(vec![problem]))?;
     check_version(&root, path)?;
-    let mut walk = Walk::over(&root, shape);
+    let mut walk = Walk::over(text, &root, shape);
     let mut found = Pruned {
         text: text.to_owned(),
         root,

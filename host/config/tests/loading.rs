@@ -256,6 +256,107 @@ fn unknown_keys_wrong_types_and_bad_values_are_told_in_one_go() {
     );
 }
 
+/// Returns what is told, as line, column and key.
+fn told(text: &str) -> Vec<(usize, usize, String)> {
+    let Err(ConfigError::Invalid { problems, .. }) = parse_node(text, Path::new("/x/c.yaml")) else {
+        panic!("it was taken: {text}");
+    };
+    let told = problems.into_iter().map(|one| (one.line, one.column, one.key));
+    told.collect()
+}
+
+#[test]
+fn an_unknown_key_between_braces_hides_nothing() {
+    for (plugin, keys) in [
+        // First, middle, last, only, all, and with a comma after the last.
+        ("{enabeld: true, limits: {memory: 16XB}}", 1),
+        ("{enabled: true, limts: 1, limits: {memory: 16XB}}", 1),
+        ("{limits: {memory: 16XB}, enabeld: true}", 1),
+        ("{limits: {memory: 16XB}, enabeld: true , }", 1),
+        ("{limits: {memory: 16XB, mmory: 1}}", 1),
+        ("{limits: {memory: 16XB}, grants: {tcp: {conect: []}}}", 1),
+        ("{one: 1, two: 2, limits: {memory: 16XB}, three: 3, four: 4}", 4),
+        // What looks like a comma and is none, and one that stands apart.
+        ("{enabeld: 'a, b', limits: {memory: 16XB}}", 1),
+        ("{\"a, b\": [1, 2], limits: {memory: 16XB}}", 1),
+        ("{enabeld: {a: 1, b: {c: 2}}, limits: {memory: 16XB}}", 1),
+        (
+            "{enabeld: true # one, two\n    , # three, four\n    limits: {memory: 16XB}}",
+            1,
+        ),
+        ("{enabeld: true, # a, b: c\n    limits: {memory: 16XB}}", 1),
+        // Without a value, without a colon, in the long form.
+        ("{enabeld: , limits: {memory: 16XB}}", 1),
+        ("{enabeld, limits: {memory: 16XB}}", 1),
+        ("{limits: {memory: 16XB}, enabeld}", 1),
+        ("{? enabeld : true, limits: {memory: 16XB}}", 1),
+        ("{limits: {memory: 16XB}, ? enabeld : true}", 1),
+        // A single pair as an item of a list.
+        (
+            "{limits: {memory: 16XB}, grants: {directories: [pth: /a, {path: /srv/b}]}}",
+            1,
+        ),
+        (
+            "{limits: {memory: 16XB}, grants: {directories: [{path: /srv/b}, pth: /a]}}",
+            1,
+        ),
+    ] {
+        let told = told(&format!(
+            "plugins:\n  ping: {plugin}\ntunnels:\n  idle_timeout: banana\n"
+        ));
+        let has = |key: &str| told.iter().any(|(.., found)| found == key);
+        assert!(
+            told.len() == keys + 2 && has("plugins.ping.limits.memory") && has("tunnels.idle_timeout"),
+            "{plugin}: {told:#?}"
+        );
+    }
+    let only = told("names: {home: }\nservices: {web: {zz: }}\ntunnels: {idle_timeout: banana, zz}\n");
+    assert_eq!(only.len(), 4, "{only:#?}");
+}
+
+#[test]
+fn a_key_in_the_long_form_hides_nothing() {
+    let told = told("? nmae\n: x\nname: y ?\nnaem: z\ntunnels:\n  idle_timeout: banana\n");
+    assert_eq!(
+        told.iter().map(|(.., key)| key.as_str()).collect::<Vec<_>>(),
+        ["nmae", "name", "naem", "tunnels.idle_timeout"]
+    );
+}
+
+proptest! {
+    /// However many of the entries between braces are wrong, and wherever: each is told, and so is the rest.
+    #[test]
+    fn what_is_wrong_between_braces_is_all_told(
+        entries in proptest::collection::vec(prop::sample::select(vec![
+            ("enabled: true", 0), ("limits: {memory: 16XB}", 1), ("zz: 1", 1), ("zz: {a: [1, 2], b: }", 1),
+            ("'z, z': ',}'", 1), ("zz", 1), ("limits: {zz: 1, memory: 16XB, yy: }", 3), ("zz: [ä, {é: 1}] # , x\n  ", 1),
+        ]), 1..6),
+        last in prop::sample::select(vec!["", ",", " # a, b\n  "]),
+    ) {
+        let mut wrong = 0;
+        let mut lines = Vec::new();
+        let mut known = std::collections::HashSet::new();
+        for (index, (entry, problems)) in entries.iter().enumerate() {
+            // A key stands once; the unknown ones are numbered.
+            let entry = match entry.strip_prefix("zz").or_else(|| entry.strip_prefix("'z, z'")) {
+                Some(rest) if entry.starts_with('\'') => format!("'z, {index}'{rest}"),
+                Some(rest) => format!("z{index}{rest}"),
+                None => (*entry).to_owned(),
+            };
+            if known.insert(entry.split(':').next().unwrap_or_default().to_owned()) {
+                wrong += problems;
+                lines.push(entry);
+            }
+        }
+        let text = format!(
+            "plugins:\n  ping: {{{}{last}}}\ntunnels: {{idle_timeout: banana}}\n",
+            lines.join(", ")
+        );
+        let told = told(&text);
+        prop_assert_eq!(told.len(), wrong + 1, "{}: {:#?}", text, told);
+    }
+}
+
 proptest! {
     /// Taking parts out must not lead to a panic, nor to a config out of a text with something wrong.
     #[test]

@@ -110,6 +110,9 @@ impl Daemon {
         let vault = Arc::new(Vault::new(&options.config));
         let (path, looking) = (options.config.clone(), vault.clone());
         app::blocking(move || {
+            if let Some(why) = peerup_config::open_to_others(&path) {
+                tracing::warn!("{why}");
+            }
             let found = looking.found();
             match found.pending.is_none() && found.generations.is_empty() {
                 // Nothing to fall back to: what is wrong is told before anything is made.

@@ -18,6 +18,7 @@ pub fn at_rest_failure(error: &AtRestError) -> Failure {
     match error {
         AtRestError::Edit(error) => edit_failure(error),
         AtRestError::Refused(refused) => peerup_ops::refused_failure(refused, PROGRAM),
+        AtRestError::TimeOver => peerup_ops::time_over_failure(error, PROGRAM),
         AtRestError::Invalid(why) => Failure::new(ErrorCode::ConfigInvalid, why.clone()),
         AtRestError::NoGeneration(why) => peerup_ops::no_generation_failure(why, PROGRAM),
         error => Failure::new(ErrorCode::Failed, error.to_string())

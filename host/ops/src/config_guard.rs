@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     cell::{GuardCell, HeldGuard},
-    failures::{no_generation_failure, refused_failure},
+    failures::{no_generation_failure, refused_failure, time_over_failure},
     start::{Attempt, choose_config},
     state::{config_problem, config_state, config_status, last_good, rfc3339},
     trial::read_trial,

@@ -32,13 +32,13 @@ pub use accept::{AcceptBounds, accept_own};
 pub use activation::{ActivationError, inherited_listener};
 pub use allocator::Allocator;
 pub use config_command::{
-    config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest,
+    ConfigOf, config_in_words, config_status_lines, follow_config, last_good_rows, plan_lines, state_at_rest,
     unmet_in_words, who_asks,
 };
 pub use config_guard::{
     Attempt, GuardCell, Guarded, HeldGuard, apply_config, choose_config, config_problem, config_state,
     config_status, confirm_config, last_good, no_generation_failure, read_trial, refused_failure, rfc3339,
-    roll_back_config, watch_config,
+    roll_back_config, time_over_failure, watch_config,
 };
 pub use flood::lines_left_out;
 pub use install::{Finding, Installer, Manager, Scope, Service, User};

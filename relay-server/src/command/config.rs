@@ -9,8 +9,8 @@ use peerup_api::{ConfigOutcome, ConfigState, ConfigStatus};
 use peerup_config::{AtRest, AtRestError, Vault, load_relay, parse_relay, plan_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{
-    config_status_lines, follow_config, last_good, last_good_rows, plan_lines, read_trial, state_at_rest,
-    who_asks,
+    ConfigOf, config_status_lines, follow_config, last_good, last_good_rows, plan_lines, read_trial,
+    state_at_rest, who_asks,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub(super) fn status(path: &Path, output: &OutputArguments) -> Result<(), Failur
         let status: ConfigStatus = match is_running(path).await? {
             true => ask(path, &AdminRequest::ConfigStatus).await?,
             false => ConfigStatus {
-                config: state_at_rest(path),
+                config: state_at_rest(path, ConfigOf::Relay),
                 last_good: last_good(&Vault::new(path)),
             },
         };
@@ -207,6 +207,7 @@ fn at_rest_failure(error: &AtRestError) -> Failure {
     match error {
         AtRestError::Edit(error) => edit_failure(error),
         AtRestError::Refused(refused) => peerup_ops::refused_failure(refused, PROGRAM),
+        AtRestError::TimeOver => peerup_ops::time_over_failure(error, PROGRAM),
         AtRestError::Invalid(why) => Failure::new(ErrorCode::ConfigInvalid, why.clone()),
         AtRestError::NoGeneration(why) => peerup_ops::no_generation_failure(why, PROGRAM),
         error => failed(error.to_string()).with_hint("check the folder's owner, its mode and the free space"),
@@ -216,7 +217,7 @@ fn at_rest_failure(error: &AtRestError) -> Failure {
 fn outcome_at_rest(path: &Path, status: &str) -> ConfigOutcome {
     ConfigOutcome {
         status: status.to_owned(),
-        config: state_at_rest(path),
+        config: state_at_rest(path, ConfigOf::Relay),
     }
 }
 

@@ -4,9 +4,9 @@ use std::{path::Path, time::Duration};
 
 use peerup_api::{Client, ClientError, ConfigApplyRequest, ConfigOutcome, ConfigStatus};
 use peerup_model::Failure;
-use peerup_ops::{follow_config, read_trial, state_at_rest, who_asks};
+use peerup_ops::{ConfigOf, follow_config, read_trial, state_at_rest, who_asks};
 
-use super::{ask, at_rest, read_text, tell};
+use super::{ask, at_rest, read_proposed, tell};
 use crate::{
     arguments::ConfigApply,
     context::Context,
@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) async fn run(context: &Context, arguments: ConfigApply) -> Result<(), Failure> {
     let path = context.config_path()?;
-    let text = read_text(&arguments.file)?;
+    let text = read_proposed(&arguments.file)?;
     let Some(client) = session::running(&path).await else {
         return apply_at_rest(context, &path, text, arguments).await;
     };
@@ -54,7 +54,6 @@ async fn apply_at_rest(
     text: String,
     arguments: ConfigApply,
 ) -> Result<(), Failure> {
-    peerup_config::parse_node(&text, path).map_err(|error| peerup_daemon::config_failure(&error))?;
     let trial = read_trial(arguments.confirm_timeout, &arguments.confirm_if, who_asks())?;
     let changed = at_rest(path, |files| files.apply(text, trial.clone())).await?;
     let status = match (changed, &trial) {
@@ -64,7 +63,7 @@ async fn apply_at_rest(
     };
     let outcome = ConfigOutcome {
         status: status.to_owned(),
-        config: state_at_rest(path),
+        config: state_at_rest(path, ConfigOf::Node),
     };
     report(context, &outcome)?;
     if !context.json {

@@ -6,7 +6,7 @@ use peerup_api::{ClientError, ConfigPlanRequest};
 use peerup_model::Failure;
 use serde_json::Value;
 
-use super::{failed, read_text};
+use super::{failed, read_proposed};
 use crate::{context::Context, output, session};
 
 pub(super) async fn run(context: &Context, file: Option<PathBuf>) -> Result<(), Failure> {
@@ -14,7 +14,7 @@ pub(super) async fn run(context: &Context, file: Option<PathBuf>) -> Result<(), 
     let client = session::running(&path).await;
     let plan: Value = match (client, file) {
         (Some(client), Some(file)) => {
-            let config = read_text(&file)?;
+            let config = read_proposed(&file)?;
             client
                 .post("/v1/config/plan", &ConfigPlanRequest { config })
                 .await
@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, file: Option<PathBuf>) -> Result<(), 
         (None, file) => {
             let failure = |error| peerup_daemon::config_failure(&error);
             let old = peerup_config::load_node(&path).map_err(failure)?.config;
-            let text = read_text(file.as_ref().unwrap_or(&path))?;
+            let text = read_proposed(file.as_ref().unwrap_or(&path))?;
             // Relative paths start at the folder of the config that it would become.
             let new = peerup_config::parse_node(&text, &path).map_err(failure)?.config;
             serde_json::to_value(peerup_config::plan(&old, &new))

@@ -33,7 +33,7 @@ pub(super) async fn ask(
             true => relays(context, arguments.relay_id).await?,
             false => super::read_relays(&arguments.relays, arguments.relay_id.as_deref())?,
         };
-        let port = match arguments.port {
+        let port = match arguments.port.filter(|port| *port != 0) {
             Some(port) => port,
             None => port(context).await?,
         };
