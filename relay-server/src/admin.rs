@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use peerup_api::ConfigApplyRequest;
-use peerup_config::{MAX_CONFIG_BYTES, parse_relay, plan_relay};
+use peerup_config::{MAX_CONFIG_BYTES, Plan, parse_relay, plan_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{AcceptBounds, Guarded, accept_own};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ enum AdminAnswer {
 /// What `status` tells.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StatusAnswer {
-    /// `ok`, or `degraded` where a check does not pass or a listener has closed.
+    /// `ok`, or `degraded` where a check does not pass, a listener has closed or there is a problem.
     pub(crate) status: String,
     pub(crate) peer_id: String,
     pub(crate) version: String,
@@ -107,6 +107,9 @@ pub(crate) struct StatusAnswer {
     pub(crate) asn_prefixes: usize,
     /// Keys of the config that changed and wait for the next start.
     pub(crate) waits_for_restart: Vec<String>,
+    /// What of the relay's files does not load or is not in force, a sentence each.
+    #[serde(default)]
+    pub(crate) problems: Vec<String>,
     pub(crate) peers: Vec<PeerAnswer>,
 }
 
@@ -119,10 +122,14 @@ pub(crate) struct PeerAnswer {
     pub(crate) age_seconds: u64,
 }
 
-impl From<RelaySnapshot> for StatusAnswer {
-    fn from(relay: RelaySnapshot) -> Self {
+impl StatusAnswer {
+    fn of(relay: RelaySnapshot, problems: Vec<String>) -> Self {
+        let status = match problems.is_empty() {
+            true => relay.health(),
+            false => "degraded",
+        };
         Self {
-            status: relay.health().to_owned(),
+            status: status.to_owned(),
             peer_id: relay.peer_id.to_base58(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: relay.uptime.as_secs(),
@@ -140,6 +147,7 @@ impl From<RelaySnapshot> for StatusAnswer {
                 .iter()
                 .map(|key| (*key).to_owned())
                 .collect(),
+            problems,
             peers: relay
                 .peers
                 .iter()
@@ -292,7 +300,8 @@ async fn answer(request: AdminRequest, keeper: &Arc<ConfigKeeper>) -> Result<ser
         }
         AdminRequest::Status => {
             let snapshot = control.snapshot().await.map_err(failed)?;
-            serde_json::to_value(StatusAnswer::from(snapshot)).map_err(failed)
+            let problems = keeper.problems(&snapshot);
+            serde_json::to_value(StatusAnswer::of(snapshot, problems)).map_err(failed)
         }
         AdminRequest::Reload => {
             let reloaded = keeper.reload().await?;
@@ -339,7 +348,8 @@ async fn answer_config(
             let loaded =
                 parse_relay(&config, keeper.config_file()).map_err(|error| config_failure(&error))?;
             let plan = plan_relay(&keeper.in_force(), &loaded.config);
-            return serde_json::to_value(plan).map_err(failed);
+            let waits = keeper.would_wait(&loaded.config);
+            return planned(&plan, waits).map_err(failed);
         }
         _ => {
             let status = peerup_ops::config_status(keeper).await?;
@@ -347,6 +357,15 @@ async fn answer_config(
         }
     };
     serde_json::to_value(outcome).map_err(failed)
+}
+
+/// Returns a plan as `config plan` tells it: with the keys that wait for the next start, which may be no change any more.
+pub(crate) fn planned(plan: &Plan, waits_for_restart: Vec<String>) -> serde_json::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(plan)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("waits_for_restart".to_owned(), waits_for_restart.into());
+    }
+    Ok(value)
 }
 
 fn named(text: &str, connected: &[PeerId]) -> Result<PeerId, Failure> {

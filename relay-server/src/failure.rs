@@ -65,6 +65,24 @@ pub(crate) fn keys_failure(error: &KeyFileError) -> Failure {
     }
 }
 
+/// Says that the list of authorised peers was not read again, and which keys of the config changed all the same.
+pub(crate) fn list_failure(error: &KeyFileError, live: &[&str]) -> Failure {
+    let mut message = list_problem(error);
+    if !live.is_empty() {
+        message.push_str(&format!("; the config is in force: {}", live.join(", ")));
+    }
+    let next = keys_failure(error).hint.unwrap_or_default();
+    Failure::new(ErrorCode::ConfigInvalid, message)
+        .with_hint(format!("{next}; it is read as soon as it has changed"))
+}
+
+/// Says that the list of authorised peers was not read again.
+pub(crate) fn list_problem(error: &KeyFileError) -> String {
+    format!(
+        "the list of authorized peers was not read again: {error}; the peers authorized before stay in force"
+    )
+}
+
 /// Says what a start failed on, and the next step.
 pub(crate) fn start_failure(error: &StartError, config: &Path) -> Failure {
     let failure = |code| Failure::new(code, error.to_string());

@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use peerup_config::{ConfirmCheck, EditError, GuardState, RelayConfig, parse_relay, plan_relay, read_relay};
 use peerup_model::{ErrorCode, Failure};
-use peerup_ops::{GuardCell, Guarded, LogControl, ScrapePlace};
+use peerup_ops::{GuardCell, Guarded, LogControl, ScrapePlace, config_problem};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::RelayControl;
-use crate::failure::{PROGRAM, config_failure, edit_failure, start_failure};
+use crate::failure::{PROGRAM, config_failure, edit_failure, list_failure, list_problem, start_failure};
 use crate::reload::Reloaded;
 use crate::server::check;
+use crate::snapshot::RelaySnapshot;
 
 /// The config of a running relay: what is in force, and who decides what becomes of another one.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct ConfigKeeper {
     path: PathBuf,
     started_with: RelayConfig,
     in_force: ArcSwap<RelayConfig>,
+    /// Why the file was not read again; none once it was, or another one took its place.
+    not_reloaded: ArcSwapOption<String>,
     guard: GuardCell,
     edits: Mutex<()>,
     tasks: TaskTracker,
@@ -52,6 +55,7 @@ impl ConfigKeeper {
             path,
             in_force: ArcSwap::from_pointee(config.clone()),
             started_with: config,
+            not_reloaded: ArcSwapOption::empty(),
             guard: GuardCell::default(),
             edits: Mutex::default(),
             tasks,
@@ -67,15 +71,33 @@ impl ConfigKeeper {
         &self.control
     }
 
+    /// Returns the keys of the config that would differ from the start's, and so wait for the next one, with this config.
+    pub(crate) fn would_wait(&self, config: &RelayConfig) -> Vec<String> {
+        let plan = plan_relay(&self.started_with, config);
+        plan.effects.needs_restart.into_iter().collect()
+    }
+
     /// Returns the config in force.
     pub(crate) fn in_force(&self) -> Arc<RelayConfig> {
         self.in_force.load_full()
     }
 
-    /// Reads the config again and puts what can be live in force. Goes on to its end if the caller leaves.
+    /// Returns what of the relay's files does not load or is not in force, a sentence each. A config that waits to be
+    /// confirmed is none: that is in order.
+    pub(crate) fn problems(&self, relay: &RelaySnapshot) -> Vec<String> {
+        let waits = matches!(self.guard.known().0, GuardState::Pending(_));
+        let stands = config_problem(self).filter(|_| !waits);
+        let failed = self.not_reloaded.load_full();
+        let failed = failed.map(|why| format!("the config was not read again: {why}"));
+        let list = relay.list_problem.as_deref().map(list_problem);
+        [stands, failed, list].into_iter().flatten().collect()
+    }
+
+    /// Reads config and list again and puts what can be live in force. Goes on to its end if the caller leaves.
     ///
     /// # Errors
     /// Another config waits to be confirmed or is being taken back, or this one does not hold; nothing has changed then.
+    /// Or the list does not hold: the config is in force then, and the list of before.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<Reloaded, Failure> {
         let keeper = self.clone();
         let task = self.tasks.spawn(async move {
@@ -90,6 +112,17 @@ impl ConfigKeeper {
     async fn try_reload(self: &Arc<Self>) -> Result<Reloaded, Failure> {
         let _edits = self.edits.lock().await;
         may_reload(&self.guard.known().0)?;
+        let reloaded = self.read_config().await.inspect_err(|failure| {
+            self.not_reloaded.store(Some(Arc::new(failure.message.clone())));
+        })?;
+        let relay = self.control.snapshot().await.map_err(failed)?;
+        match relay.list_problem {
+            Some(error) => Err(list_failure(&error, &reloaded.live)),
+            None => Ok(reloaded),
+        }
+    }
+
+    async fn read_config(self: &Arc<Self>) -> Result<Reloaded, Failure> {
         let path = self.path.clone();
         // Read once: what is in force and what is kept of it must be one text.
         let read = tokio::task::spawn_blocking(move || {
@@ -151,7 +184,10 @@ impl ConfigKeeper {
             unmet.iter().for_each(|unmet| tracing::error!("{unmet}"));
         }
         match &reloaded {
-            Ok(_) => self.in_force.store(Arc::new(config)),
+            Ok(_) => {
+                self.in_force.store(Arc::new(config));
+                self.not_reloaded.store(None);
+            }
             Err(_) => drop(self.take_places(&before).await),
         }
         reloaded
@@ -199,8 +235,7 @@ impl Guarded for ConfigKeeper {
     }
 
     fn needs_restart(&self) -> Vec<String> {
-        let plan = plan_relay(&self.started_with, &self.in_force());
-        plan.effects.needs_restart.into_iter().collect()
+        self.would_wait(&self.in_force())
     }
 
     /// There are none: what peers a relay has does not follow from its config within a minute.

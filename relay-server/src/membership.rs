@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::{SignedDuration, Timestamp};
 use libp2p::PeerId;
 use peerup_config::{Enrollment, RelayConfig};
@@ -68,6 +68,8 @@ pub(crate) struct Membership {
     policy: PolicyHandle,
     rules: Arc<Rules>,
     meters: Arc<Meters>,
+    /// Why the list as it stands now is not the one in force.
+    problem: ArcSwapOption<KeyFileError>,
     /// Held while the list is read or written: an older read never replaces a newer one.
     reading: tokio::sync::Mutex<()>,
 }
@@ -96,6 +98,7 @@ impl Membership {
             policy,
             rules: Arc::clone(&rules),
             meters,
+            problem: ArcSwapOption::empty(),
             reading: tokio::sync::Mutex::new(()),
         };
         Ok((membership, rules))
@@ -178,13 +181,22 @@ impl Membership {
         Ok(())
     }
 
-    /// Reads the list anew and puts it in force; one that does not hold is logged, and changes nothing.
+    /// Returns why the list was not read again; none where the one in force is what the file had at the last look.
+    pub(crate) fn list_problem(&self) -> Option<Arc<KeyFileError>> {
+        self.problem.load_full()
+    }
+
+    /// Reads the list anew and puts it in force; one that does not hold is logged and kept for whoever asks, and changes
+    /// nothing else.
     pub(crate) async fn reload(&self) {
         let _reading = self.reading.lock().await;
         let file = self.file.clone();
         match blocking(move || file.load().map_err(Box::new)).await {
             Ok(keys) => self.adopt(keys),
-            Err(error) => tracing::error!("{error}; the peers authorized before stay in force"),
+            Err(error) => {
+                tracing::error!("{error}; the peers authorized before stay in force");
+                self.problem.store(Some(Arc::from(error)));
+            }
         }
     }
 
@@ -196,6 +208,7 @@ impl Membership {
     }
 
     fn adopt(&self, keys: AuthorizedKeys) {
+        self.problem.store(None);
         if **self.keys.load() == keys {
             return;
         }

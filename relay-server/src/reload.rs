@@ -39,6 +39,7 @@ pub(crate) fn compare(start: &RelayConfig, before: &RelayConfig, now: &RelayConf
         ),
     ];
     let (old, new) = (&start.resources, &now.resources);
+    // Of the resources: what libp2p's relay took when it was made.
     let fixed = [
         ("identity.key_file", start.key_file != now.key_file),
         ("network", start.network != now.network),

@@ -442,7 +442,13 @@ impl RelayActor {
                 let _ = reply.send(connections);
             }
             RelayCommand::Reload { config, asn, reply } => {
-                let _ = reply.send(self.reload(*config, asn));
+                let reloaded = self.reload(*config, asn);
+                let membership = Arc::clone(&self.membership);
+                // Answered when the list has been read as well: who asks looks at what became of it.
+                self.tasks.spawn(async move {
+                    membership.reload().await;
+                    let _ = reply.send(reloaded);
+                });
             }
             #[cfg(debug_assertions)]
             #[expect(clippy::disallowed_methods, reason = "standing still is the point of it")]
@@ -461,7 +467,6 @@ impl RelayActor {
         self.membership.set(&live, asn);
         self.waits_for_restart.clone_from(&reloaded.waits_for_restart);
         self.in_force = config;
-        self.read_list();
         for change in &reloaded.live {
             tracing::info!(change, "in force");
         }
@@ -503,6 +508,7 @@ impl RelayActor {
             limits: reload::limits_in_force(&self.started_with, &self.in_force),
             waits_for_restart: self.waits_for_restart.clone(),
             checks: Vec::new(),
+            list_problem: self.membership.list_problem(),
             gate: self.gate.clone(),
         }
     }

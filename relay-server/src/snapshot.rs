@@ -7,6 +7,7 @@ use libp2p::PeerId;
 use multiaddr::Multiaddr;
 use peerup_config::RelayResources;
 use peerup_net::GateCounters;
+use peerup_trust::KeyFileError;
 
 /// One peer that is connected to a relay.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct RelaySnapshot {
     pub waits_for_restart: Vec<&'static str>,
     /// The checks of the watchdog with whether they pass; none where it does not watch.
     pub checks: Vec<(&'static str, bool)>,
+    /// Why the list of authorised peers was not read again; the one before stays in force.
+    pub list_problem: Option<Arc<KeyFileError>>,
     pub(crate) gate: Arc<GateCounters>,
 }
 

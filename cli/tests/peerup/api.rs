@@ -44,6 +44,10 @@ fn every_example_of_the_page_works() {
         "rtt_ms",
         "disconnected",
         "cancelled",
+        "pending",
+        "seconds_left",
+        "confirmed",
+        "# EOF",
         "shutting down",
     ] {
         assert!(answers.contains(word), "no {word:?} in {shown}");
@@ -142,4 +146,77 @@ fn events_tell_of_peers_the_gate_and_changes() {
     pair.home.stop();
     let ended: Outcome = text.finish(SOON).unwrap().into();
     ended.ok();
+}
+
+/// Returns the status and the body of an answer.
+fn answer(node: &Node, method: &str, path: &str, body: &str) -> (u16, String) {
+    let answered: Vec<String> = lines(node, method, path, body).collect();
+    let status = answered[0].split(' ').nth(1).unwrap().parse().unwrap();
+    let end = answered.iter().position(String::is_empty).unwrap();
+    (status, answered[end + 1..].join("\n"))
+}
+
+#[test]
+fn text_is_for_people_lists_and_errors_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::init(folder.path(), "node");
+    node.run(&["service", "add", "web", "127.0.0.1:8080"]).ok();
+    node.start();
+    let get = |path: &str| answer(&node, "GET", &format!("/v1/{path}?format=text"), "");
+
+    let services = get("services").1;
+    assert!(
+        services.contains("name\tprotocol\tlocal_address\tenabled\tplugin") && services.contains("\nweb\t"),
+        "{services}"
+    );
+    let plugins = get("plugins").1;
+    assert!(plugins.starts_with("name\tstate\tenabled\t"), "{plugins}");
+    assert!(!plugins.contains(['{', '"']), "{plugins}");
+    for empty in ["peers", "auth", "relays", "connect"] {
+        assert_eq!(get(empty), (200, "none".to_owned()), "{empty}");
+    }
+    assert!(get("status").1.contains("\nconfig.state: settled\n"));
+
+    let refused = answer(
+        &node,
+        "PUT",
+        "/v1/services/nope?format=text",
+        r#"{"enabled": true}"#,
+    );
+    assert_eq!(refused.0, 404, "{refused:?}");
+    assert!(
+        refused.1.starts_with("error: ") && !refused.1.contains('{'),
+        "{refused:?}"
+    );
+    let (status, unknown) = answer(&node, "POST", "/v1/expose?format=text", "no json");
+    assert_eq!(status, 400, "{unknown}");
+    assert!(
+        unknown.starts_with("error: ") && unknown.contains("\nnext: "),
+        "{unknown}"
+    );
+    // Who did not ask for text has JSON.
+    let (_, json) = answer(&node, "PUT", "/v1/services/nope", r#"{"enabled": true}"#);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["error"]["code"], "not_found");
+}
+
+#[test]
+fn who_waits_for_a_cancelled_invite_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::init(folder.path(), "node");
+    node.start();
+    let (_, made) = answer(&node, "POST", "/v1/invite", "{}");
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let path = format!("/v1/invite/{}", made["data"]["id"].as_str().unwrap());
+    let waiting = lines(&node, "GET", &path, "");
+    // Is waiting once the daemon has read it; one that comes late finds no invite, which is as clear.
+    let (status, _) = answer(&node, "DELETE", &path, "");
+    assert_eq!(status, 200);
+    let answered: Vec<String> = waiting.collect();
+    let told = answered.join("\n");
+    assert!(
+        told.starts_with("HTTP/1.1 409") && told.contains("was cancelled before anybody joined")
+            || told.starts_with("HTTP/1.1 404"),
+        "{told}"
+    );
 }

@@ -344,7 +344,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         "Waits until somebody has joined with the code, or it is over.",
         Data(of::<InviteOutcome>),
     )
-    .fails(&[ErrorCode::NotFound, ErrorCode::TimedOut]),
+    .fails(&[ErrorCode::NotFound, ErrorCode::Conflict, ErrorCode::TimedOut]),
     delete("/v1/invite/{id}", "Makes a code worthless.", Data(of::<DoneInfo>))
         .fails(&[ErrorCode::NotFound, ErrorCode::Conflict]),
     post(

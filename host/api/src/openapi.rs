@@ -91,7 +91,10 @@ pub fn openapi() -> Value {
             },
             "responses": { "Error": {
                 "description": "What failed, and what to do.",
-                "content": { "application/json": { "schema": error } },
+                "content": {
+                    "application/json": { "schema": error },
+                    "text/plain": { "schema": { "type": "string", "description": "`error: MESSAGE` and `next: HINT`." } },
+                },
             }},
             "schemas": schemas,
         },

@@ -89,3 +89,37 @@ fn every_code_that_is_answered_stands_in_the_document() {
         assert_ne!(code.http_status(), 200);
     }
 }
+
+/// Every request of the endpoints' table of `docs/DAEMON-API.md`: `METHOD /path`.
+fn requests_of_the_page() -> BTreeSet<String> {
+    const PAGE: &str = include_str!("../../../docs/DAEMON-API.md");
+    let endpoints = PAGE.split("\n## Endpoints\n").nth(1).unwrap();
+    let endpoints = endpoints.split("\n## ").next().unwrap();
+    let rows = endpoints.lines().filter_map(|line| line.strip_prefix("| "));
+    let mut found = BTreeSet::new();
+    for cell in rows.map(|row| row.split(" | ").next().unwrap()) {
+        let (mut methods, mut new) = (Vec::new(), true);
+        for word in cell.split([' ', ',', ';']) {
+            if ["GET", "POST", "PUT", "DELETE"].contains(&word) {
+                if new {
+                    methods.clear();
+                }
+                new = false;
+                methods.push(word);
+            } else if let Some(path) = word.strip_prefix("`/") {
+                let path = path.split(['`', '[', '?']).next().unwrap();
+                found.extend(methods.iter().map(|method| format!("{method} /{path}")));
+                new = true;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_endpoint_stands_in_the_page_and_no_other_does() {
+    let of_code = ENDPOINTS
+        .iter()
+        .map(|endpoint| format!("{} {}", endpoint.verb.as_str(), endpoint.path));
+    assert_eq!(requests_of_the_page(), of_code.collect::<BTreeSet<String>>());
+}

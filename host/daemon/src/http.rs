@@ -10,6 +10,7 @@ mod limits;
 mod proxies;
 mod routes;
 mod streams;
+mod text;
 
 use std::{sync::Arc, time::Duration};
 
@@ -118,10 +119,11 @@ pub(crate) fn router(app: Arc<App>, cookie: Option<Cookie>) -> Router {
             limits::to_the_end,
         ))
         .layer(middleware::from_fn(limits::whole_body));
-    match cookie {
+    let routes = match cookie {
         None => routes,
         Some(cookie) => routes.layer(middleware::from_fn_with_state(cookie, check)),
-    }
+    };
+    routes.layer(middleware::from_fn(answer::failures_as_text))
 }
 
 /// Lets a request through that carries the cookie and is meant for this API.

@@ -34,7 +34,8 @@ pub(super) fn show(path: &Path, output: &OutputArguments) -> Result<(), Failure>
 pub(super) fn status(path: &Path, output: &OutputArguments) -> Result<(), Failure> {
     block_on(async {
         let status: ConfigStatus = match is_running(path).await? {
-            true => ask(path, &AdminRequest::ConfigStatus).await?,
+            // As it was named here: the relay may have been started in another folder.
+            true => named_as(path, ask(path, &AdminRequest::ConfigStatus).await?),
             false => ConfigStatus {
                 config: state_at_rest(path, ConfigOf::Relay),
                 last_good: last_good(&Vault::new(path)),
@@ -51,6 +52,11 @@ pub(super) fn status(path: &Path, output: &OutputArguments) -> Result<(), Failur
     })
 }
 
+fn named_as(path: &Path, mut status: ConfigStatus) -> ConfigStatus {
+    status.config.file = path.display().to_string();
+    status
+}
+
 /// Says what a config would change.
 pub(super) fn plan(path: &Path, file: Option<&Path>, output: &OutputArguments) -> Result<(), Failure> {
     block_on(async {
@@ -63,18 +69,36 @@ pub(super) fn plan(path: &Path, file: Option<&Path>, output: &OutputArguments) -
                 let new = parse_relay(&text, path)
                     .map_err(|error| config_failure(&error))?
                     .config;
-                serde_json::to_value(plan_relay(&old, &new)).map_err(failed)?
+                // Nothing runs: nothing waits for a restart.
+                admin::planned(&plan_relay(&old, &new), Vec::new()).map_err(failed)?
             }
         };
         if output.json {
             return print_json(&plan);
         }
-        match plan_lines(&plan) {
-            lines if lines.is_empty() => tell("nothing changes"),
-            lines => print(&format!("{}\n", lines.join("\n")))?,
+        let mut lines = plan_lines(&plan);
+        lines.extend(waiting_lines(&plan));
+        match lines.is_empty() {
+            true => tell("nothing changes"),
+            false => print(&format!("{}\n", lines.join("\n")))?,
         }
         Ok(())
     })
+}
+
+/// Names the keys that are no change of what the relay has taken over, and wait for its next start.
+fn waiting_lines(plan: &Value) -> Vec<String> {
+    let list = |key: &str| plan[key].as_array().cloned().unwrap_or_default();
+    let changes = list("changes");
+    let waiting = list("waits_for_restart");
+    let is_change = |key: &Value| changes.iter().any(|change| change["path"] == *key);
+    let waiting = waiting
+        .iter()
+        .filter(|key| !is_change(key))
+        .filter_map(Value::as_str);
+    waiting
+        .map(|key| format!("restart:   {key} is in force after the next start"))
+        .collect()
 }
 
 /// Puts a config in the place of the one in use.

@@ -41,6 +41,9 @@ fn as_text(status: &StatusAnswer) -> String {
         status.circuits,
         status.max_circuits,
     );
+    for problem in &status.problems {
+        text.push_str(&format!("problem: {problem}\n"));
+    }
     if status.asn_prefixes == 0 {
         text.push_str("no limit for each AS number: there is no table (resources.asn_table)\n");
     }

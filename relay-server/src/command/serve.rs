@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerup_config::{RelayConfig, Vault, parse_relay};
+use peerup_config::{RelayConfig, Vault, parse_relay, read_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{
     Asked, Attempt, Guarded, LogControl, Observer, Signals, choose_config, config_problem, watch_config,
@@ -47,11 +47,13 @@ pub(super) fn validate(found: &Found) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
+async fn run(named: &Path, log: LogControl) -> Result<(), Failure> {
+    // What the relay says of its files is read in other folders than its own.
+    let path = &std::path::absolute(named).unwrap_or_else(|_| named.to_owned());
     let signals = Signals::new();
     let mut signals = signals
         .map_err(|error| Failure::new(ErrorCode::Failed, format!("no signals can be heeded: {error}")))?;
-    let mut socket = match AdminSocket::claim(path).await {
+    let mut socket = match AdminSocket::claim(named).await {
         Ok(socket) => Some(socket),
         Err(failure) if failure.code == ErrorCode::Conflict => return Err(failure),
         Err(failure) => {
@@ -63,7 +65,8 @@ async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
         }
     };
     let vault = Arc::new(Vault::new(path));
-    let ((relay, config), held) = choose_config(vault, &mut Starting { path }).await?;
+    let chosen = choose_config(vault, &mut Starting { path }).await;
+    let ((relay, config), held) = chosen.map_err(|failure| nothing_to_start(failure, path))?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let control = relay.control();
     let keeper = ConfigKeeper::new(
@@ -84,7 +87,7 @@ async fn run(path: &Path, log: LogControl) -> Result<(), Failure> {
         tasks.spawn(admin::serve(listener, keeper.clone(), stop.clone()));
     }
     let identity = socket.as_ref().map(AdminSocket::identity);
-    let observers = observers(&control, identity, path);
+    let observers = observers(&control, identity, named);
     control.set_watch(peerup_ops::watch(observers, &tasks, &stop));
     tell(&format!("ready {}", relay.peer_id()));
     for address in relay.addresses() {
@@ -141,6 +144,15 @@ impl Attempt for Starting<'_> {
     }
 }
 
+/// Says why there was nothing to start with: the file is not there, or cannot be read.
+fn nothing_to_start(failure: Failure, path: &Path) -> Failure {
+    let is_told = failure.code != ErrorCode::ConfigInvalid || failure.hint.is_some();
+    match read_relay(path) {
+        Err(error) if !is_told => config_failure(&error),
+        _ => failure,
+    }
+}
+
 /// What the watchdog looks at: all of it is this process, and none of it the network.
 fn observers(control: &RelayControl, socket: Option<(PathBuf, (u64, u64))>, config: &Path) -> Vec<Observer> {
     let (alive, listening) = (control.clone(), control.clone());
@@ -187,8 +199,13 @@ async fn reload(keeper: &Arc<ConfigKeeper>) {
     let status = match keeper.reload().await {
         Ok(_) => status_line(keeper).await,
         Err(failure) => {
-            tracing::error!("{}; what was in force before stays in force", failure.message);
-            format!("the config was not read again: {}", failure.message)
+            let next = failure.hint.as_deref().unwrap_or_default();
+            tracing::error!("{failure}; {next}");
+            // What does not load is told until it does; what only may not be read now is told once.
+            match problem(keeper).await {
+                Some(problem) => problem,
+                None => format!("the config was not read again: {}", failure.message),
+            }
         }
     };
     peerup_ops::notify_ready(&status);
@@ -210,12 +227,17 @@ async fn tell_status(keeper: Arc<ConfigKeeper>, mut told: String, stop: Cancella
     }
 }
 
+async fn problem(keeper: &ConfigKeeper) -> Option<String> {
+    let relay = keeper.control().snapshot().await.ok()?;
+    keeper.problems(&relay).into_iter().next()
+}
+
 async fn status_line(keeper: &ConfigKeeper) -> String {
-    if let Some(problem) = config_problem(keeper) {
-        return problem;
-    }
-    let snapshot = keeper.control().snapshot().await;
-    snapshot.map(|relay| line(&relay)).unwrap_or_default()
+    let Ok(relay) = keeper.control().snapshot().await else {
+        return String::new();
+    };
+    let problem = config_problem(keeper).or_else(|| keeper.problems(&relay).into_iter().next());
+    problem.unwrap_or_else(|| line(&relay))
 }
 
 fn line(relay: &RelaySnapshot) -> String {

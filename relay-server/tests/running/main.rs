@@ -9,6 +9,7 @@
 )]
 
 mod config;
+mod reload;
 mod setting;
 
 use std::os::unix::fs::PermissionsExt;

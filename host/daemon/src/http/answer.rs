@@ -4,7 +4,8 @@ use axum::{
     Json,
     body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use peerup_api::{Answer, ErrorBody};
@@ -13,6 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use super::text::render;
 
 /// Lines of a stream that wait for a slow reader before the writer waits too.
 pub(super) const LINES_IN_FLIGHT: usize = 64;
@@ -36,12 +39,16 @@ impl IntoResponse for Refusal {
         }
         let status =
             StatusCode::from_u16(self.0.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(ErrorBody { error: self.0 })).into_response()
+        let failure = self.0.clone();
+        let mut response = (status, Json(ErrorBody { error: self.0 })).into_response();
+        response.extensions_mut().insert(failure);
+        response
     }
 }
 
 /// Bytes of a message that are answered: it may hold what the caller sent.
 const MAX_MESSAGE: usize = 2048;
+
 /// A JSON body whose faults are answered in the API's own form.
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -108,7 +115,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Format {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        for pair in parts.uri.query().unwrap_or_default().split('&') {
+        Self::of(&parts.uri, &parts.headers)
+    }
+}
+
+impl Format {
+    fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Refusal> {
+        for pair in uri.query().unwrap_or_default().split('&') {
             match pair.strip_prefix("format=") {
                 Some("json") => return Ok(Self::Json),
                 Some("text") => return Ok(Self::Text),
@@ -120,19 +133,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Format {
                 None => {}
             }
         }
-        let accepts = parts
-            .headers
-            .get(header::ACCEPT)
-            .and_then(|value| value.to_str().ok());
+        let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         Ok(if accepts.is_some_and(|value| value.starts_with("text/plain")) {
             Self::Text
         } else {
             Self::Json
         })
     }
-}
 
-impl Format {
     /// Answers with one object.
     pub(super) fn answer(self, data: impl Serialize) -> Response {
         if self != Self::Text {
@@ -160,7 +168,7 @@ impl Format {
         let json = serde_json::json!({ "error": failure });
         match self {
             Self::Json | Self::Both => format!("{json}\n").into(),
-            Self::Text => format!("error: {failure}\n").into(),
+            Self::Text => failure_text(failure).into(),
         }
     }
 
@@ -184,38 +192,22 @@ fn text_response(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
-/// Renders any object of the API as lines: `key: value`, a list as one line an item with tabs in between.
-fn render(value: &Value) -> String {
-    let mut text = String::new();
-    match value {
-        Value::Array(items) => {
-            for item in items {
-                match item {
-                    Value::Object(fields) => {
-                        let cells: Vec<String> = fields.values().map(cell).collect();
-                        text.push_str(&cells.join("\t"));
-                    }
-                    other => text.push_str(&cell(other)),
-                }
-                text.push('\n');
-            }
+/// Answers a failure as lines for people where the caller asked for text; the status stays.
+pub(super) async fn failures_as_text(request: Request, next: Next) -> Response {
+    let is_text = matches!(Format::of(request.uri(), request.headers()), Ok(Format::Text));
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<Failure>() {
+        Some(failure) if is_text => {
+            (response.status(), text_response(failure_text(&failure))).into_response()
         }
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                text.push_str(&format!("{key}: {}\n", cell(value)));
-            }
-        }
-        other => text = format!("{}\n", cell(other)),
+        _ => response,
     }
-    text
 }
 
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
+/// Says what failed and what to do now, each line of them with its word.
+fn failure_text(failure: &Failure) -> String {
+    let lines =
+        |word: &str, text: &str| -> String { text.lines().map(|line| format!("{word}: {line}\n")).collect() };
+    let next = failure.hint.as_deref().unwrap_or_default();
+    lines("error", &failure.message) + &lines("next", next)
 }

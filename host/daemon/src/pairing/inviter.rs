@@ -116,7 +116,12 @@ pub(crate) async fn outcome(app: &App, id: &str) -> Result<InviteOutcome, Failur
             Failure::new(ErrorCode::TimedOut, "nobody joined before the code expired")
                 .with_hint("make a new one with: peerup invite, and a longer --ttl if need be"),
         ),
-        _ => Err(Failure::new(ErrorCode::Interrupted, "the invite was cancelled")),
+        Ok(State::Cancelled) => Err(Failure::new(
+            ErrorCode::Conflict,
+            format!("the invite {id} was cancelled before anybody joined"),
+        )
+        .with_hint("make a new one with: peerup invite")),
+        _ => Err(Failure::new(ErrorCode::Interrupted, "the invite ended early")),
     }
 }
 
