@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use peerup_api::{ConfigCheck, ConfigState, ConfigStatus, PendingConfig};
+use peerup_api::{ConfigCheck, ConfigState, ConfigStatus, PendingConfig, whole_seconds};
 use peerup_config::{Pending, Vault, boot_id, now};
 use peerup_model::{ErrorCode, Failure};
 use serde_json::Value;
@@ -61,7 +61,10 @@ pub fn config_in_words(state: &ConfigState) -> String {
     match (&state.pending, state.state.as_str()) {
         (Some(pending), _) => format!(
             "waits to be confirmed until {} ({} s left); applied by {} at {}",
-            pending.deadline, pending.seconds_left, pending.by, pending.applied
+            whole_seconds(&pending.deadline),
+            pending.seconds_left,
+            pending.by,
+            whole_seconds(&pending.applied)
         ),
         (None, "fallback") => format!("NOT in force, the last good one is: {reason}"),
         (None, "reverting") => format!("the one from before is in force and cannot be written: {reason}"),
@@ -86,7 +89,11 @@ pub fn config_status_lines(state: &ConfigState) -> Vec<String> {
     }
     if let Some(last) = &state.last {
         let why = because(&last.reason);
-        lines.push(format!("last:      {} at {}{why}", last.outcome, last.at));
+        lines.push(format!(
+            "last:      {} at {}{why}",
+            last.outcome,
+            whole_seconds(&last.at)
+        ));
     }
     let restart = state.needs_restart.iter();
     lines.extend(restart.map(|key| format!("restart:   {key} is in force after the next start")));
@@ -97,7 +104,11 @@ pub fn config_status_lines(state: &ConfigState) -> Vec<String> {
 pub fn last_good_rows(status: &ConfigStatus) -> Vec<[String; 3]> {
     let row = |good: &peerup_api::LastGood| {
         let current = if good.is_current { "in the file" } else { "" };
-        [good.number.to_string(), good.kept.clone(), current.to_owned()]
+        [
+            good.number.to_string(),
+            whole_seconds(&good.kept),
+            current.to_owned(),
+        ]
     };
     status.last_good.iter().map(row).collect()
 }
