@@ -178,8 +178,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "RELAY                     ADDRESSES                STATE    LAST ERROR",
-                "12D3KooWK99V…V3fyKSUKPH5  /dns4/relay.example.org  refused  the relay does not…",
+                "RELAY                    ADDRESSES               STATE    LAST ERROR",
+                "12D3KooWK99…V3fyKSUKPH5  /dns4/relay.example.o…  refused  the relay does not le…",
             ]
         );
     }
