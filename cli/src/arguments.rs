@@ -26,7 +26,7 @@ pub(crate) use self::{
 
 /// Reach your own machines and services through any NAT, with no account and no vendor.
 #[derive(Debug, Parser)]
-#[command(name = "peerup", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "peerup", version, max_term_width = 100, args_override_self = true, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -384,6 +384,30 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_flag_may_be_repeated_and_the_last_one_wins() {
+        for line in [
+            "peerup --json --json --config a --config b ping home -c 1 -c 2 --until-direct --until-direct",
+            "peerup ping home -c 1 --count 2 --json --json --color never --color always --config a --config b",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.global.json, "{line}");
+            assert_eq!(
+                arguments.global.config.as_deref(),
+                Some(std::path::Path::new("b")),
+                "{line}"
+            );
+            assert!(
+                matches!(arguments.command, Command::Ping(Ping { count: 2, .. })),
+                "{line}"
+            );
+        }
+        // What may stand there more than once adds up as before.
+        let line = "peerup init --relay a --relay b,c";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        assert!(matches!(arguments.command, Command::Init(Init { relays, .. }) if relays == ["a", "b", "c"]));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::{
 
 use clap::{Command, CommandFactory};
 use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
-use peerup_api::{Client, ConnectInfo, PeerInfo, PluginInfo};
-use peerup_config::NodeConfig;
+use peerup_api::{Client, ConnectInfo, PeerInfo, PluginInfo, whole_seconds};
+use peerup_config::{NodeConfig, Vault};
+use peerup_trust::KeyFile;
 
 use crate::{
     arguments::Arguments,
@@ -29,8 +30,14 @@ const MOST: usize = 500;
 enum Kind {
     Peer,
     OwnService,
-    /// A service of some peer: those of the proxies, and those that are called alike here.
+    /// A service of the peer that stands in the line, as far as proxies and tunnels tell.
     PeerService,
+    /// Who is in authorized_keys.
+    Authorized,
+    /// A check that confirms a change.
+    Check,
+    /// The number of a last good config.
+    LastGood,
     Plugin,
     Proxy,
     Tunnel,
@@ -39,7 +46,7 @@ enum Kind {
 }
 
 /// Which arguments take names: the words down to a command, the argument, and what it takes.
-const ARGUMENTS: [(&[&str], &str, Kind); 38] = [
+const ARGUMENTS: [(&[&str], &str, Kind); 41] = [
     (&["ping"], "peer", Kind::Peer),
     (&["traceroute"], "peer", Kind::Peer),
     (&["resolve"], "name", Kind::Peer),
@@ -56,13 +63,15 @@ const ARGUMENTS: [(&[&str], &str, Kind); 38] = [
     (&["proxy", "enable"], "name", Kind::Proxy),
     (&["proxy", "disable"], "name", Kind::Proxy),
     (&["auth", "add"], "services", Kind::OwnService),
-    (&["auth", "remove"], "peer", Kind::Peer),
+    (&["auth", "remove"], "peer", Kind::Authorized),
     (&["service", "remove"], "name", Kind::OwnService),
     (&["service", "enable"], "name", Kind::OwnService),
     (&["service", "disable"], "name", Kind::OwnService),
     (&["invite"], "services", Kind::OwnService),
     (&["alerts", "test"], "name", Kind::Alert),
     (&["relay", "remove"], "address", Kind::Relay),
+    (&["config", "apply"], "confirm_if", Kind::Check),
+    (&["config", "rollback"], "generation", Kind::LastGood),
     (&["plugin", "inspect"], "name", Kind::Plugin),
     (&["plugin", "enable"], "name", Kind::Plugin),
     (&["plugin", "disable"], "name", Kind::Plugin),
@@ -71,6 +80,7 @@ const ARGUMENTS: [(&[&str], &str, Kind); 38] = [
     (&["plugin", "run"], "name", Kind::Plugin),
     (&["plugin", "trace"], "name", Kind::Plugin),
     (&["plugin", "upgrade"], "name", Kind::Plugin),
+    (&["plugin", "upgrade"], "confirm_if", Kind::Check),
     (&["plugin", "remove"], "name", Kind::Plugin),
     (&["plugin", "rollback"], "name", Kind::Plugin),
     // Words of the plugins that come with peerup and of installed ones: a peer is called `peer` there.
@@ -168,9 +178,13 @@ fn candidates(kind: Kind, config: Option<&Path>) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let written = peerup_config::load_node(path).ok().map(|loaded| loaded.config);
-    let mut names = written
-        .map(|config| configured(kind, &config))
-        .unwrap_or_default();
+    let mut names = match kind {
+        // It is kept for the case that the file does not load.
+        Kind::LastGood => last_good(path),
+        _ => written
+            .map(|config| configured(kind, &config))
+            .unwrap_or_default(),
+    };
     names.extend(live(kind, path));
     names.sort();
     names.dedup_by(|one, other| one.0 == other.0);
@@ -195,12 +209,16 @@ fn configured(kind: Kind, config: &NodeConfig) -> Vec<(String, String)> {
             .iter()
             .map(|(name, entry)| (name.to_string(), entry.local_address.clone()))
             .collect(),
-        Kind::PeerService => config
-            .services
-            .keys()
-            .chain(config.proxies.values().map(|proxy| &proxy.service))
-            .map(|name| plain(name))
-            .collect(),
+        Kind::PeerService => {
+            let line = line();
+            let proxies = config.proxies.values();
+            proxies
+                .filter(|proxy| is_named(&line, &proxy.peer, config))
+                .map(|proxy| plain(&proxy.service))
+                .collect()
+        }
+        Kind::Authorized => authorized(config),
+        Kind::Check => checks(config),
         Kind::Plugin => config.plugins.keys().map(|name| plain(name)).collect(),
         Kind::Proxy => config
             .proxies
@@ -214,8 +232,74 @@ fn configured(kind: Kind, config: &NodeConfig) -> Vec<(String, String)> {
                 .map(|(name, rule)| (name.to_string(), rule.condition.word().to_owned()))
                 .collect()
         }
-        Kind::Tunnel => Vec::new(),
+        Kind::Tunnel | Kind::LastGood => Vec::new(),
     }
+}
+
+/// The words of the line; a flag with its value in one word counts as the value.
+fn line() -> Vec<String> {
+    let words = std::env::args_os().filter_map(|word| word.into_string().ok());
+    words
+        .map(|word| match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") => value.to_owned(),
+            _ => word,
+        })
+        .collect()
+}
+
+/// Whether a peer stands in the line, by its name or its id.
+fn is_named(line: &[String], peer: &str, config: &NodeConfig) -> bool {
+    let same = |name: &str, id: &str| peer == name || peer == id;
+    line.iter().any(|word| {
+        let names = &mut config.names.iter();
+        word == peer
+            || names.any(|(name, id)| {
+                let (name, id) = (name.to_string(), id.to_string());
+                (*word == name || *word == id) && same(&name, &id)
+            })
+    })
+}
+
+/// Everybody in authorized_keys: under the name where there is one.
+fn authorized(config: &NodeConfig) -> Vec<(String, String)> {
+    let file = KeyFile::new(config.security.authorized_keys_file.clone());
+    let keys = file.load_or_empty().unwrap_or_default();
+    keys.entries()
+        .map(|entry| {
+            let id = entry.peer.to_string();
+            match config.names.iter().find(|(_, named)| **named == entry.peer) {
+                Some((name, _)) => (name.to_string(), id),
+                None => (id, entry.comment.clone().unwrap_or_default()),
+            }
+        })
+        .collect()
+}
+
+/// The checks that `--confirm-if` takes, for every name and every proxy.
+fn checks(config: &NodeConfig) -> Vec<(String, String)> {
+    let pings = config
+        .names
+        .keys()
+        .map(|name| (format!("ping:{name}"), "the peer answers".to_owned()));
+    let connects = config.proxies.values().map(|proxy| {
+        let check = format!("connect:{}/{}", proxy.peer, proxy.service);
+        (check, "the service takes a stream".to_owned())
+    });
+    let relay = ("relay".to_owned(), "a relay has a reservation".to_owned());
+    pings.chain(connects).chain([relay]).collect()
+}
+
+/// The numbers of the last good configs, and when each was kept.
+fn last_good(config: &Path) -> Vec<(String, String)> {
+    let kept = peerup_ops::last_good(&Vault::new(config));
+    kept.into_iter()
+        .map(|good| {
+            (
+                good.number.to_string(),
+                format!("kept {}", whole_seconds(&good.kept)),
+            )
+        })
+        .collect()
 }
 
 /// What the running daemon knows besides; nothing where none runs or it takes too long.
@@ -262,7 +346,18 @@ async fn ask(kind: Kind, client: &Client) -> Vec<(String, String)> {
                 .map(|tunnel| (tunnel.id, format!("{} of {}", tunnel.service, tunnel.peer)))
                 .collect()
         }
-        Kind::OwnService | Kind::PeerService | Kind::Proxy | Kind::Relay | Kind::Alert => Vec::new(),
+        Kind::PeerService => {
+            let line = line();
+            let tunnels: Vec<ConnectInfo> = client.get("/v1/connect").await.unwrap_or_default();
+            let named = |tunnel: &ConnectInfo| {
+                line.iter()
+                    .any(|word| *word == tunnel.peer || Some(word) == tunnel.peer_id.as_ref())
+            };
+            let services = tunnels.into_iter().filter(named);
+            services.map(|tunnel| (tunnel.service, String::new())).collect()
+        }
+        Kind::OwnService | Kind::Authorized | Kind::Check | Kind::LastGood => Vec::new(),
+        Kind::Proxy | Kind::Relay | Kind::Alert => Vec::new(),
     }
 }
 

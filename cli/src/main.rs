@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
+            if let Some(help) = help_of_word(&error) {
+                let _ = help.print();
+                return ExitCode::SUCCESS;
+            }
             if is_whole_help(&error) {
                 let _ = with_words().print_help();
                 return ExitCode::SUCCESS;
@@ -68,6 +72,17 @@ fn is_whole_help(error: &clap::Error) -> bool {
             .is_some_and(|_| word != "help")
     };
     error.kind() == ErrorKind::DisplayHelp && !std::env::args().skip(1).any(|word| named(&word))
+}
+
+/// The help of a plugin's word that `help WORD` asked for; clap knows peerup's own alone.
+fn help_of_word(error: &clap::Error) -> Option<clap::Error> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let mut words = std::env::args().skip_while(|word| word != "help").skip(1);
+    let word = words.find(|word| !word.starts_with('-'))?;
+    let config = peerup_config::find_config(named_config().as_deref(), None, &Context::places()).ok();
+    command::word::help_of(config.as_deref(), &word)
 }
 
 /// The config that was named; clap gives up at `--help` before it says so.

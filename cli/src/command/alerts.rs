@@ -1,6 +1,6 @@
 //! `alerts`: how the rules of the config stand in the running daemon, and a test of where their messages go.
 
-use peerup_api::{AlertInfo, AlertTestResult, ClientError};
+use peerup_api::{AlertInfo, AlertTestResult, ClientError, whole_seconds};
 use peerup_model::{ErrorCode, Failure};
 use serde_json::json;
 
@@ -52,7 +52,7 @@ fn row(alert: &AlertInfo) -> [String; 6] {
         alert.rule.clone(),
         alert.when.clone(),
         alert.state.clone(),
-        output::or_dash(alert.since.as_ref()),
+        output::or_dash(alert.since.as_deref().map(whole_seconds)),
         output::or_dash(Some(targets.join(",")).filter(|targets| !targets.is_empty())),
         output::or_dash(alert.message.as_ref()),
     ]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
-use peerup_api::{AuthEntry, AuthRequest, Client, ClientError, PeerInfo};
+use peerup_api::{AuthEntry, AuthRequest, Client, ClientError, PeerInfo, whole_seconds};
 use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure};
 use peerup_trust::KeyFile;
@@ -134,7 +134,8 @@ async fn list(context: &Context, client: Option<&Client>, config: &NodeConfig) -
     let rows: Vec<[String; 5]> = entries
         .iter()
         .map(|entry| {
-            let expires = match &entry.expires {
+            let expires = entry.expires.as_deref().map(whole_seconds);
+            let expires = match &expires {
                 Some(expires) if entry.expired => format!("{expires} (expired)"),
                 expires => output::or_dash(expires.as_ref()),
             };

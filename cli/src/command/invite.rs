@@ -1,6 +1,6 @@
 //! `invite`: makes a code and waits until somebody joined with it.
 
-use peerup_api::{ClientError, InviteInfo, InviteOutcome, InviteRequest};
+use peerup_api::{ClientError, InviteInfo, InviteOutcome, InviteRequest, whole_seconds};
 use peerup_daemon::Mode;
 use peerup_model::{ErrorCode, Failure};
 use qrcode::{QrCode, render::unicode};
@@ -61,7 +61,10 @@ async fn wait(
     if !non_interactive && !context.json {
         show(context, made);
     }
-    context.note(&format!("waiting for the peer to join, until {}", made.expires));
+    context.note(&format!(
+        "waiting for the peer to join, until {}",
+        whole_seconds(&made.expires)
+    ));
     let outcome: InviteOutcome = session
         .client
         .wait(path)

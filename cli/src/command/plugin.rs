@@ -79,15 +79,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
     let rows: Vec<[String; 9]> = plugins.iter().map(row).collect();
     output::table(
         [
-            "PLUGIN",
-            "VERSION",
-            "STATE",
-            "INSTANCES",
-            "TUNNELS",
-            "RESTARTS",
-            "TRAPS",
-            "DENIALS",
-            "BYTES",
+            "PLUGIN", "VERSION", "STATE", "LIVE", "TUNNELS", "RESTARTS", "TRAPS", "DENIALS", "BYTES",
         ],
         &rows,
     )?;
@@ -107,12 +99,13 @@ fn row(plugin: &PluginInfo) -> [String; 9] {
         plugin.name.clone(),
         plugin.version.clone(),
         plugin.state.clone(),
-        format!("{} ({} since start)", plugin.instances, plugin.instances_total),
-        format!("{} ({} since start)", plugin.tunnels, plugin.tunnels_total),
+        // How many there were since the start is for `plugin inspect`: nine columns have to fit a terminal.
+        plugin.instances.to_string(),
+        plugin.tunnels.to_string(),
         plugin.restarts.to_string(),
         plugin.traps.to_string(),
         plugin.denials.to_string(),
-        plugin.bytes.to_string(),
+        output::bytes(plugin.bytes),
     ]
 }
 

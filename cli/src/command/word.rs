@@ -55,28 +55,38 @@ pub(crate) async fn run(context: &Context, words: &[String]) -> Result<(), Failu
     let Some(name) = words.first() else {
         return Err(usage("no command"));
     };
-    let config = context.config_path();
-    // Without a config there are the words of the plugins that come with peerup.
-    let words_of_all = match &config {
-        Ok(config) => all(config),
-        Err(_) => peerup_daemon::bundled_manifests()
+    let word = find(context.config_path().ok().as_deref(), name)?;
+    call(context, &word, words).await
+}
+
+/// Finds the one word of this name. Without a config there are the words of the plugins that come with peerup.
+fn find(config: Option<&Path>, name: &str) -> Result<Word, Failure> {
+    let words_of_all: Vec<Word> = match config {
+        Some(config) => all(config),
+        None => peerup_daemon::bundled_manifests()
             .into_iter()
             .flat_map(words_of)
             .collect(),
     };
     let mut known: Vec<Word> = words_of_all
         .into_iter()
-        .filter(|word| word.command.name == *name)
+        .filter(|word| word.command.name == name)
         .collect();
     match (known.pop(), known.pop()) {
         (None, _) => Err(unknown(name)),
-        (Some(word), None) => call(context, &word, words).await,
+        (Some(word), None) => Ok(word),
         (Some(one), Some(other)) => Err(usage(format!(
             "{name} is a word of the plugins {} and {}",
             other.plugin, one.plugin
         ))
         .with_hint(format!("say which: peerup plugin run {} {name}", other.plugin))),
     }
+}
+
+/// Returns the help of a word, as `WORD --help` prints it; none where no plugin has the word.
+pub(crate) fn help_of(config: Option<&Path>, name: &str) -> Option<clap::Error> {
+    let word = find(config, name).ok()?;
+    command(&word).try_get_matches_from([name, "--help"]).err()
 }
 
 /// Runs a word of this plugin.
@@ -97,17 +107,34 @@ pub(crate) async fn run_of(context: &Context, plugin: &PluginName, words: &[Stri
         .into_iter()
         .filter(|word| word.plugin == *plugin)
         .collect();
-    let Some(name) = words.first() else {
-        let names: Vec<&str> = all.iter().map(|word| word.command.name.as_str()).collect();
-        return Err(usage(format!(
-            "which word of {plugin}? There are: {}",
-            names.join(", ")
-        )));
-    };
-    match all.iter().find(|word| word.command.name == *name) {
-        Some(word) => call(context, word, words).await,
-        None => Err(unknown(name)),
+    let (name, names) = (words.first(), names(&all));
+    match name.map(|name| all.iter().find(|word| word.command.name == *name)) {
+        Some(Some(word)) => call(context, word, words).await,
+        _ if all.is_empty() && !is_known(&config, plugin) => {
+            let failure = Failure::new(ErrorCode::NotFound, format!("there is no plugin {plugin}"));
+            Err(failure.with_hint("see them with: peerup plugin list"))
+        }
+        _ if all.is_empty() => Err(usage(format!("the plugin {plugin} has no words"))
+            .with_hint(format!("see what it is with: peerup plugin inspect {plugin}"))),
+        Some(None) => {
+            let name = name.map(String::as_str).unwrap_or_default();
+            let failure = usage(format!("{plugin} has no word {name:?}"));
+            Err(failure.with_hint(format!("its words are: {names}")))
+        }
+        None => Err(usage(format!("which word of {plugin}?")).with_hint(format!("its words are: {names}"))),
     }
+}
+
+fn names(words: &[Word]) -> String {
+    let names: Vec<&str> = words.iter().map(|word| word.command.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// Whether a plugin comes with peerup or is installed beside this config.
+fn is_known(config: &Path, plugin: &PluginName) -> bool {
+    let folder = PluginFolder::new(config.parent().unwrap_or(Path::new(".")));
+    let lock = folder.read().unwrap_or_default();
+    peerup_daemon::is_bundled(plugin) || lock.get(plugin).is_some()
 }
 
 fn unknown(name: &str) -> Failure {
@@ -169,13 +196,14 @@ pub(crate) fn command(word: &Word) -> clap::Command {
     let spec = &word.command;
     let command = clap::Command::new(spec.name.clone())
         .bin_name(format!("peerup {}", spec.name))
-        .about(spec.summary.clone())
+        .args_override_self(true)
         .after_help(format!("A word of the plugin {}.", word.plugin));
     let command = spec
         .flags
         .iter()
         .fold(command, |command, flag| command.arg(argument(spec, flag)));
-    Global::augment_args(command)
+    // After the common flags: they bring what stands above their own definition.
+    Global::augment_args(command).about(spec.summary.clone())
 }
 
 fn argument(spec: &CommandSpec, flag: &FlagSpec) -> Arg {
@@ -335,6 +363,22 @@ summary = "In capitals."
             let error = read(words).unwrap_err();
             assert!(error.contains(told), "{error}");
         }
+        let repeated = [
+            "greet", "home", "--times", "2", "--json", "--times", "3", "--json", "--loud", "--loud",
+        ];
+        assert_eq!(
+            read(&repeated).unwrap(),
+            json!({"peer": "home", "times": 3, "loud": true})
+        );
+    }
+
+    #[test]
+    fn the_help_of_a_word_begins_with_its_summary() {
+        let help = read(&["greet", "--help"]).unwrap_err();
+        assert!(
+            help.starts_with("Sends a name to a peer.\n\nUsage: peerup greet"),
+            "{help}"
+        );
     }
 
     #[test]

@@ -108,6 +108,43 @@ fn each_word_has_its_own_help() {
 }
 
 #[test]
+fn the_words_of_plugins_have_a_help_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| Outcome::of(bare(folder.path(), arguments));
+    let text = help(&["forward"]);
+    let usage = text.find("Usage: peerup forward").unwrap();
+    assert!(!text.contains("What every command takes") && usage > 10, "{text}");
+    assert_eq!(run(&["help", "forward"]).ok(), text);
+    assert_eq!(run(&["--json", "help", "forward"]).ok(), text);
+    let unknown = run(&["help", "nonsense"]);
+    assert_eq!(unknown.code, 2, "{unknown:#?}");
+
+    let node = Node::init(folder.path(), "home");
+    let no_plugin = &["there is no plugin nope", "peerup plugin list"];
+    node.run(&["plugin", "run", "--json", "nope", "x"])
+        .fails(1, no_plugin);
+    let no_word = &["tcp-proxy has no word \"nope\"", "its words are: forward"];
+    node.run(&["plugin", "run", "--json", "tcp-proxy", "nope"])
+        .fails(2, no_word);
+    node.run(&["plugin", "run", "--json", "names-local", "x"])
+        .fails(2, &["names-local has no words"]);
+}
+
+#[test]
+fn a_repeated_flag_is_no_mistake_and_the_last_one_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (Node::init(folder.path(), "one"), Node::init(folder.path(), "two"));
+    let (first, last) = (one.config.to_str().unwrap(), two.config.to_str().unwrap());
+    let words = [
+        "--json", "--json", "whoami", "--config", first, "--json", "--config", last,
+    ];
+    assert_eq!(
+        Outcome::of(bare(folder.path(), &words)).json()["peer_id"],
+        two.peer_id()
+    );
+}
+
+#[test]
 fn flags_stand_before_and_after_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::init(folder.path(), "home");

@@ -84,6 +84,25 @@ fn a_real_bash_completes_words_flags_and_names() {
         (&["forw"], "forward"),
         (&["forward", "zan"], "zanzibar"),
     ];
+    // Names alone: flags and words of the definition stand beside them.
+    let words = ["add", "list", "remove", "enable", "disable", "help"];
+    let is_name =
+        |word: &String| !word.is_empty() && !word.starts_with('-') && !words.contains(&word.as_str());
+    let offers = |words: &[&str]| at(words).into_iter().filter(is_name).collect::<Vec<_>>();
+    let relay = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5";
+    node.run(&["relay", "add", &format!("/ip4/127.0.0.1/tcp/9/p2p/{relay}")])
+        .ok();
+    // Own services are no services of a peer; a relay is not in authorized_keys.
+    assert_eq!(offers(&["proxy", "zanzibar", ""]), ["library"]);
+    assert_eq!(offers(&["forward", peer, "l"]), ["library"]);
+    assert_eq!(offers(&["proxy", "nobody", ""]), [""; 0]);
+    assert_eq!(offers(&["auth", "remove", ""]), ["zanzibar"]);
+    let checks = offers(&["config", "apply", "new.yaml", "--confirm-if", ""]);
+    assert_eq!(checks, ["connect:zanzibar/library", "ping:zanzibar", "relay"]);
+    assert_eq!(
+        offers(&["plugin", "upgrade", "p", "--confirm-if", "ping"]),
+        ["ping:zanzibar"]
+    );
     for (words, expected) in without_daemon {
         let offered = at(words);
         assert!(
@@ -101,6 +120,11 @@ fn a_real_bash_completes_words_flags_and_names() {
     let words = ["peerup", "--config", config.as_str(), "ping", "12D3KooWRB"];
     let offered = completes(&node, &words);
     assert!(offered.iter().any(|word| word == other), "{offered:?}");
+    let words = ["peerup", "--config", config.as_str(), "auth", "remove", "12D3"];
+    assert_eq!(completes(&node, &words), [other]);
+    // The daemon kept what it runs with.
+    let words = ["peerup", "--config", config.as_str(), "config", "rollback", ""];
+    assert_eq!(completes(&node, &words)[0], "1");
 }
 
 #[test]

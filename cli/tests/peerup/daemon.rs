@@ -3,7 +3,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
-use crate::support::{Node, SOON, eventually};
+use crate::support::{END, Node, SOON, eventually};
 
 const STRANGER: &str = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5";
 
@@ -277,5 +277,30 @@ fn a_daemon_tells_usage_errors_as_a_command_without_one_does() {
         (&["invite", "--services", "Web"], 2, "Web"),
     ] {
         node.run(arguments).fails(code, &[word]);
+    }
+}
+
+#[test]
+fn what_goes_on_until_it_is_interrupted_ends_with_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::init(folder.path(), "home");
+    node.start();
+    for (words, first) in [
+        (&["events"][..], "following the events"),
+        (&["logs", "-f"], "Z "),
+        (&["plugin", "logs", "ping", "-f"], "Z "),
+    ] {
+        let mut stream = node.spawn(words);
+        stream
+            .wait_for_line(first, SOON, |line| line.contains(first))
+            .unwrap();
+        let finished = stream.interrupt(END).unwrap();
+        assert_eq!(finished.code, 0, "{words:?}: {finished:#?}");
+        // Whole seconds, for people.
+        let mut lines = finished.stdout.lines();
+        assert!(
+            lines.all(|line| line.split(' ').next().is_some_and(|time| time.len() == 20)),
+            "{finished:#?}"
+        );
     }
 }

@@ -28,6 +28,7 @@ mod metrics;
 mod names;
 mod pairing;
 mod paths;
+mod ping;
 mod plugin_switches;
 mod plugins;
 mod proxies;

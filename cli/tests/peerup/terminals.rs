@@ -39,9 +39,49 @@ fn tables_fit_the_terminal_and_a_pipe_gets_all() {
     let (_, shown) = Terminal::start_with_columns(node.command(&["service", "list"]), 40).ends();
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines.len(), 2, "{shown}");
-    assert!(lines[1].starts_with("web") && lines[1].ends_with('…'), "{shown}");
+    assert!(lines[1].starts_with("web") && lines[1].contains('…'), "{shown}");
+    assert!(lines[1].ends_with("enabled  tcp-proxy"), "{shown}");
     assert!(lines.iter().all(|line| line.chars().count() <= 40), "{shown}");
     assert!(node.run(&["service", "list"]).ok().contains(&host));
+}
+
+#[test]
+fn every_column_shows_in_80_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::init(folder.path(), "home");
+    let (peer, relay) = (
+        "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
+        "/dns4/relay.example.org/udp/7777/quic-v1/p2p/12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5",
+    );
+    node.run(&["auth", "add", peer, "--name", "zanzibar", "--expires", "30d"])
+        .ok();
+    node.run(&["relay", "add", relay]).ok();
+    let at_80 = |arguments: &[&str]| {
+        let (_, shown) = Terminal::start_with_columns(node.command(arguments), 80).ends();
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        shown.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+
+    let shown = at_80(&["relay", "list"]);
+    assert!(shown[0].ends_with("STATE      LAST ERROR"), "{shown:#?}");
+    assert!(shown[1].ends_with("no daemon  -"), "{shown:#?}");
+    assert!(
+        shown[1].starts_with("12D3Koo") && shown[1].contains("SUKPH5  /dns4/relay"),
+        "{shown:#?}"
+    );
+
+    let shown = at_80(&["auth", "list"]);
+    assert!(
+        shown[0].contains("EXPIRES") && shown[0].ends_with("COMMENT"),
+        "{shown:#?}"
+    );
+    assert!(shown[1].contains("6nXTN  all  "), "{shown:#?}");
+    // Whole seconds, for people; a program gets what there is.
+    let time = shown[1].split_whitespace().nth_back(1).unwrap();
+    assert!(time.len() == 20 && time.ends_with('Z'), "{shown:#?}");
+    let entries = node.run(&["auth", "list", "--json"]).json();
+    let told = entries[0]["expires"].as_str().unwrap();
+    assert!(told.starts_with(time.trim_end_matches('Z')), "{told}");
 }
 
 fn wizard(node: &Node) -> Terminal {

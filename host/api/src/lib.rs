@@ -10,6 +10,7 @@ mod endpoints;
 mod events;
 mod openapi;
 mod socket;
+mod time;
 mod types;
 
 pub use alerts::{AlertInfo, AlertMessage, AlertNode, AlertTargetInfo, AlertTestResult};
@@ -22,6 +23,7 @@ pub use endpoints::{COMMON_ERRORS, ENDPOINTS, Endpoint, Produces, QueryParameter
 pub use events::{Event, EventKind};
 pub use openapi::{MAX_BODY, openapi};
 pub use socket::{COOKIE_FILE, SOCKET_FILE, connect as connect_socket, reachable_path};
+pub use time::whole_seconds;
 pub use types::{
     Answer, AuthEntry, AuthRequest, BudgetInfo, ConnectInfo, ConnectRequest, ConnectionInfo, DoneInfo,
     ErrorBody, ExposeRequest, InviteInfo, InviteOutcome, InviteRequest, JoinOutcome, JoinRequest, LimitInfo,

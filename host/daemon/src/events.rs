@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use peerup_api::{Event, EventKind};
+use peerup_api::{Event, EventKind, whole_seconds};
 use peerup_model::{ErrorCode, Failure};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -94,7 +94,7 @@ pub(crate) fn missed(count: u64) -> Event {
 
 /// Returns an event as a line for people.
 pub(crate) fn text(event: &Event) -> String {
-    let mut line = format!("{} {}", event.time, event.event.as_str());
+    let mut line = format!("{} {}", whole_seconds(&event.time), event.event.as_str());
     for word in [&event.plugin, event.name_or_id()].into_iter().flatten() {
         line.push_str(&format!(" {}", tame(word)));
     }

@@ -63,7 +63,7 @@ impl CommandRun {
                 outcome = run(&inner, purpose, call) => outcome,
             };
             ended.store(outcome.is_ok(), Ordering::SeqCst);
-            inner.note(&outcome);
+            inner.note_command(&outcome);
             // A caller that does not wait has gone.
             let _ = done.send(outcome);
         });

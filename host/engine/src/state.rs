@@ -145,6 +145,17 @@ impl Inner {
         }
         self.counters.remember(&error.to_string());
     }
+
+    /// The same for a command. What it answers to who asked is no failure of the plugin: a peer that is away, a mistake in
+    /// the arguments.
+    pub(crate) fn note_command(&self, outcome: &Result<(), PluginError>) {
+        match outcome {
+            Err(error @ (PluginError::Guest(_) | PluginError::Invalid(_))) => {
+                tracing::info!(plugin = %self.manifest.name, %error, "a command failed");
+            }
+            _ => self.note(outcome),
+        }
+    }
 }
 
 /// The data of one instance's store.

@@ -45,7 +45,7 @@ pub struct PluginStats {
     pub store_bytes: Option<u64>,
     /// Lines of its log that were left out, because there were too many.
     pub log_lines_dropped: u64,
-    /// The last failure of a run or denial.
+    /// The last denial or failed run, without what commands answered to who asked.
     pub last_error: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use peerup_api::{ConfigCheck, ConfigState, ConfigStatus, PendingConfig};
+use peerup_api::{ConfigCheck, ConfigState, ConfigStatus, PendingConfig, whole_seconds};
 use peerup_config::{ConfigError, Pending, Vault, boot_id, now, parse_node, parse_relay};
 use peerup_model::{ErrorCode, Failure, Now};
 use serde_json::Value;
@@ -167,11 +167,18 @@ fn pending_in_words(pending: &PendingConfig, is_at_rest: bool) -> String {
     let stands = match pending.seconds_left {
         0 if is_at_rest => format!(
             "was to be confirmed until {}; its time is over; the next start takes it back",
-            pending.deadline
+            whole_seconds(&pending.deadline)
         ),
-        left => format!("waits to be confirmed until {} ({left} s left)", pending.deadline),
+        left => format!(
+            "waits to be confirmed until {} ({left} s left)",
+            whole_seconds(&pending.deadline)
+        ),
     };
-    format!("{stands}; applied by {} at {}", pending.by, pending.applied)
+    format!(
+        "{stands}; applied by {} at {}",
+        pending.by,
+        whole_seconds(&pending.applied)
+    )
 }
 
 /// Says how the config stands, in all: what `config status` prints above the table of the last good ones.
@@ -191,7 +198,11 @@ pub fn config_status_lines(state: &ConfigState) -> Vec<String> {
     }
     if let Some(last) = &state.last {
         let why = because(&last.reason);
-        lines.push(format!("last:      {} at {}{why}", last.outcome, last.at));
+        lines.push(format!(
+            "last:      {} at {}{why}",
+            last.outcome,
+            whole_seconds(&last.at)
+        ));
     }
     let restart = state.needs_restart.iter();
     lines.extend(restart.map(|key| format!("restart:   {key} is in force after the next start")));
@@ -202,7 +213,11 @@ pub fn config_status_lines(state: &ConfigState) -> Vec<String> {
 pub fn last_good_rows(status: &ConfigStatus) -> Vec<[String; 3]> {
     let row = |good: &peerup_api::LastGood| {
         let current = if good.is_current { "in the file" } else { "" };
-        [good.number.to_string(), good.kept.clone(), current.to_owned()]
+        [
+            good.number.to_string(),
+            whole_seconds(&good.kept),
+            current.to_owned(),
+        ]
     };
     status.last_good.iter().map(row).collect()
 }

@@ -42,7 +42,7 @@ fn report(context: &Context, outcome: &ConfigOutcome) -> Result<(), Failure> {
     if let (Some(pending), false) = (&outcome.config.pending, context.json) {
         context.note(&format!(
             "it goes back at {} unless somebody runs: peerup config confirm",
-            pending.deadline
+            peerup_api::whole_seconds(&pending.deadline)
         ));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The switches of plugins, and what is told of one. Through the daemon where one runs, so that it is live at once;
 //! else in the config.
 
-use peerup_api::{Client, ClientError, PluginInfo};
+use peerup_api::{Client, ClientError, PluginInfo, whole_seconds};
 use peerup_config::{ConfigEditor, ConfigFile, EditError};
 use peerup_model::{ErrorCode, Failure, PluginName};
 
@@ -88,7 +88,10 @@ pub(super) async fn inspect(context: &Context, name: &PluginName) -> Result<(), 
         ("digest", output::or_dash(plugin.digest)),
         ("summary", output::or_dash(some(plugin.summary))),
         ("enabled", plugin.enabled.to_string()),
-        ("state", format!("{} since {}", plugin.state, plugin.since)),
+        (
+            "state",
+            format!("{} since {}", plugin.state, whole_seconds(&plugin.since)),
+        ),
         ("reason", output::or_dash(plugin.reason)),
         (
             "upgrade",

@@ -2,7 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use peerup_api::{Client, ClientError, ConfigCheck, PluginInfo, PluginTrialEnd, PluginTrialInfo};
+use peerup_api::{
+    Client, ClientError, ConfigCheck, PluginInfo, PluginTrialEnd, PluginTrialInfo, whole_seconds,
+};
 use peerup_config::{Trial as Wanted, boot_id, now};
 use peerup_model::{Deadline, ErrorCode, Failure, PluginName};
 use peerup_package::{LockedPlugin, Trial};
@@ -52,7 +54,12 @@ pub(super) fn in_words(trial: &PluginTrialInfo) -> String {
     let unmet = peerup_ops::unmet_in_words(&trial.checks);
     format!(
         "{} waits to be confirmed until {} ({} s left), else {} comes back; upgraded by {} at {}{unmet}",
-        trial.version, trial.deadline, trial.seconds_left, trial.previous, trial.by, trial.applied
+        trial.version,
+        whole_seconds(&trial.deadline),
+        trial.seconds_left,
+        trial.previous,
+        trial.by,
+        whole_seconds(&trial.applied)
     )
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use peerup_api::PluginTrialInfo;
+use peerup_api::{PluginTrialInfo, whole_seconds};
 use peerup_config::{ConfigFile, NodeConfig};
 use peerup_model::{ErrorCode, Failure, PluginName};
 use peerup_ops::{read_trial, who_asks};
@@ -69,7 +69,8 @@ pub(super) async fn run(context: &Context, arguments: &PluginUpgrade) -> Result<
         Some(trial) if !context.json => {
             context.note(&format!(
                 "{} comes back at {} unless somebody runs: peerup plugin confirm {name}",
-                trial.previous, trial.deadline
+                trial.previous,
+                whole_seconds(&trial.deadline)
             ));
             Ok(())
         }

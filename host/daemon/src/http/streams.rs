@@ -325,7 +325,8 @@ pub(super) struct LogsQuery {
 }
 
 fn log_line(line: &PluginLogLine, format: Format) -> Bytes {
-    let text = format!("{} {:<5} {}: {}", line.time, line.level, line.source, line.text);
+    let time = peerup_api::whole_seconds(&line.time);
+    let text = format!("{time} {:<5} {}: {}", line.level, line.source, line.text);
     format.line(&text, &serde_json::to_value(line).unwrap_or_default())
 }
 

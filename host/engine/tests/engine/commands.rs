@@ -48,6 +48,24 @@ async fn a_command_that_crashes_or_loops_is_told_as_that() {
 }
 
 #[tokio::test]
+async fn what_a_command_answers_is_no_failure_of_the_plugin() {
+    let engine = engine();
+    let plugin = load(&engine, hostile()).await;
+    let mut run = plugin
+        .run_command("no-such-behaviour", json!({}), Grants::default())
+        .unwrap();
+    let error = within(run.finish()).await.unwrap_err();
+    assert!(matches!(error, PluginError::Guest(_)), "{error}");
+    plugin
+        .run_command("hold", json!([]), Grants::default())
+        .unwrap_err();
+    assert_eq!(plugin.stats().last_error, None);
+    let mut run = plugin.run_command("trap", json!({}), Grants::default()).unwrap();
+    let error = within(run.finish()).await.unwrap_err();
+    assert_eq!(plugin.stats().last_error, Some(error.to_string()));
+}
+
+#[tokio::test]
 async fn arguments_are_an_object() {
     let engine = engine();
     let plugin = load(&engine, hostile()).await;
