@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use peerup_api::{ConfigOutcome, ConfigState, ConfigStatus};
-use peerup_config::{AtRest, AtRestError, Vault, load_relay, parse_relay, plan_relay};
+use peerup_config::{AtRest, AtRestError, Vault, load_relay, parse_relay, plan_relay, read_relay};
 use peerup_model::{ErrorCode, Failure};
 use peerup_ops::{
     ConfigOf, config_status_lines, follow_config, last_good, last_good_rows, plan_lines, read_trial,
@@ -60,7 +60,7 @@ fn named_as(path: &Path, mut status: ConfigStatus) -> ConfigStatus {
 /// Says what a config would change.
 pub(super) fn plan(path: &Path, file: Option<&Path>, output: &OutputArguments) -> Result<(), Failure> {
     block_on(async {
-        let text = read_text(file.unwrap_or(path))?;
+        let text = read_proposed(file.unwrap_or(path))?;
         let plan: Value = match is_running(path).await? {
             true => ask(path, &AdminRequest::ConfigPlan { config: text }).await?,
             false => {
@@ -86,6 +86,13 @@ pub(super) fn plan(path: &Path, file: Option<&Path>, output: &OutputArguments) -
     })
 }
 
+/// Reads a file that is to become the config, and tells what is wrong with it under its own path.
+fn read_proposed(file: &Path) -> Result<String, Failure> {
+    let text = read_relay(file).map_err(|error| config_failure(&error))?;
+    parse_relay(&text, file).map_err(|error| config_failure(&error))?;
+    Ok(text)
+}
+
 /// Names the keys that are no change of what the relay has taken over, and wait for its next start.
 fn waiting_lines(plan: &Value) -> Vec<String> {
     let list = |key: &str| plan[key].as_array().cloned().unwrap_or_default();
@@ -103,7 +110,7 @@ fn waiting_lines(plan: &Value) -> Vec<String> {
 
 /// Puts a config in the place of the one in use.
 pub(super) fn apply(path: &Path, arguments: &ConfigApplyArguments) -> Result<(), Failure> {
-    let text = read_text(&arguments.file)?;
+    let text = read_proposed(&arguments.file)?;
     let trial = read_trial(arguments.confirm_timeout, &[], who_asks())?;
     let json = arguments.output.json;
     block_on(async {

@@ -60,6 +60,31 @@ impl Running {
 }
 
 #[test]
+fn what_is_wrong_with_a_file_is_told_under_its_own_name() {
+    let mut relay = Running::prepare();
+    let bad = relay.folder.path().join("bad.yaml");
+    std::fs::write(&bad, "version: 1\nnonsense: 1\n").unwrap();
+    let (bad, missing) = (bad.to_str().unwrap().to_owned(), "/nonexistent/other.yaml");
+    // Beside no relay, and by one that runs.
+    for _ in 0..2 {
+        for word in ["plan", "apply"] {
+            for (file, told) in [(bad.as_str(), "nonsense"), (missing, "other.yaml")] {
+                let refused = relay.run(&["config", word, file]);
+                let text = stderr(&refused);
+                assert_eq!(refused.status.code(), Some(6), "{text}");
+                assert!(text.contains(file) && text.contains(told), "{text}");
+                assert!(!text.contains("relay-server.yaml is not valid"), "{text}");
+            }
+        }
+        if relay.child.is_some() {
+            break;
+        }
+        relay.start(&[]);
+    }
+    relay.stop();
+}
+
+#[test]
 fn a_change_is_planned_applied_live_and_confirmed() {
     let mut relay = Running::prepare();
     relay.start(&[]);

@@ -3,10 +3,11 @@
 use std::{
     fmt::Write,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use peerup_testkit::{Host, Lab, poll};
 
 use crate::{
@@ -107,6 +108,7 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path, dev: bool) -> Result<S
         (SETTLING + WATCHED).as_secs()
     )?;
     writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
+    forget(&binaries.peerup)?;
     let found = watch(rows.iter_mut().map(|(_, node)| node).collect())?;
     for ((name, _), idle) in rows.iter().zip(found) {
         writeln!(
@@ -155,6 +157,25 @@ fn watch(mut nodes: Vec<&mut Node>) -> Result<Vec<Idle>> {
         node.stop()?;
     }
     Ok(found)
+}
+
+/// Has the kernel forget what it read of the program, so that it is in memory as after a boot: what a build or a copy has just
+/// written lies there in larger pieces, of which a start maps more.
+fn forget(program: &Path) -> Result<()> {
+    let mut dd = Command::new("dd");
+    dd.arg(format!("of={}", program.display()));
+    dd.args([
+        "oflag=nocache",
+        "conv=notrunc,fdatasync",
+        "count=0",
+        "status=none",
+    ]);
+    ensure!(
+        dd.status()?.success(),
+        "dd cannot drop {} from memory",
+        program.display()
+    );
+    Ok(())
 }
 
 /// Lets time pass; Ctrl-C ends it.
