@@ -156,8 +156,15 @@ async fn a_joiner_without_a_last_word_is_taken_out_and_the_code_is_used_once() {
     inviter.has_forgotten(&silent).await;
 
     let honest = Keypair::generate_ed25519();
-    let (_node, mut stream) = meet(&invite).await;
-    let (paired, ack) = greet(&mut stream, &invite, &honest, "laptop").await.unwrap();
+    let (_node, mut stream, paired, ack) = loop {
+        let (node, mut stream) = meet(&invite).await;
+        match greet(&mut stream, &invite, &honest, "laptop").await {
+            Ok((paired, ack)) => break (node, stream, paired, ack),
+            // The code is free again only once the name is gone as well as the key.
+            Err(PairingError::Refused(Refusal::Used)) => node.shutdown().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
     assert_eq!(paired.peer, inviter.daemon.peer_id());
     send(&mut stream, &ack).await;
     stream.shutdown().await.unwrap();

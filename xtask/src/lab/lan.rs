@@ -51,6 +51,9 @@ pub(super) fn ipv6_one_side(stage: &mut Stage) -> Result<()> {
 /// One side has nothing but IPv6, the other nothing but IPv4: the relay, which has both, stands between.
 pub(super) fn ipv6_only(stage: &mut Stage) -> Result<()> {
     stage.start_with_relays()?;
+    // Home learns only from its first attempt that it has no IPv4; a proxy is refused until the next one has worked.
+    let relay = stage.relay.as_ref().context("no relay")?;
+    stage.wait_for_reservation(stage.home()?, relay.id()?, FOUND)?;
     let mut crossing = Crossing::begin(stage, RELAYED_TARGET)?;
     crossing.stays_relayed(stage)?;
     crossing.end(stage, "IPv6 only at home, IPv4 only at the laptop")?;
