@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     lab::view,
     nodes::Node,
-    procfs::{descriptors, resident_bytes, threads},
+    procfs::{descriptors, own_bytes, threads},
 };
 
 /// Descriptors that may come and go with the moment of the look: a request, a dial.
@@ -27,8 +27,8 @@ pub(super) struct Footprint {
     threads: u64,
     /// Asynchronous tasks.
     tasks: u64,
-    /// Resident bytes.
-    resident: u64,
+    /// Bytes in memory that are no page of a file: those of its code come and go.
+    own: u64,
     /// Connections to all peers.
     connections: u64,
     /// Streams that are open to members.
@@ -56,7 +56,7 @@ impl Footprint {
                 .get("tasks")
                 .and_then(Value::as_u64)
                 .context("the daemon tells no number of tasks")?,
-            resident: resident_bytes(pid)?,
+            own: own_bytes(pid)?,
             connections: connections(&peers),
             streams: member_streams(&peers),
             tunnels: sum(&plugins, "tunnels"),
@@ -91,13 +91,8 @@ impl Footprint {
             self.tasks,
             before.tasks,
         );
-        let allowed = before.resident + MEMORY.0.max(before.resident / MEMORY.1);
-        check(
-            self.resident <= allowed,
-            "resident bytes",
-            self.resident,
-            before.resident,
-        );
+        let allowed = before.own + MEMORY.0.max(before.own / MEMORY.1);
+        check(self.own <= allowed, "bytes of its own", self.own, before.own);
         check(
             self.connections <= before.connections + 1,
             "connections",
@@ -123,11 +118,11 @@ impl Footprint {
     /// In a line.
     pub(super) fn shown(&self) -> String {
         format!(
-            "{} descriptors, {} threads, {} tasks, {:.1} MB resident, {} connections, {} streams, {} tunnels, {} instances",
+            "{} descriptors, {} threads, {} tasks, {:.1} MB of its own, {} connections, {} streams, {} tunnels, {} instances",
             self.descriptors,
             self.threads,
             self.tasks,
-            self.resident as f64 / 1e6,
+            self.own as f64 / 1e6,
             self.connections,
             self.streams,
             self.tunnels,
@@ -168,7 +163,7 @@ mod tests {
             descriptors: 40,
             threads: 10,
             tasks: 60,
-            resident: 40 << 20,
+            own: 40 << 20,
             connections: 3,
             streams: 1,
             tunnels: 0,
@@ -180,7 +175,7 @@ mod tests {
     fn a_little_more_is_no_leak() {
         let now = Footprint {
             descriptors: 44,
-            resident: 50 << 20,
+            own: 50 << 20,
             ..before()
         };
         assert_eq!(now.complaints_against(&before()), Vec::<String>::new());
@@ -192,7 +187,7 @@ mod tests {
             descriptors: 45,
             threads: 30,
             tasks: 90,
-            resident: 51 << 20,
+            own: 51 << 20,
             connections: 9,
             streams: 2,
             tunnels: 1,
