@@ -199,6 +199,13 @@ async fn a_rotated_cookie_is_another_and_clients_go_on() {
     assert_eq!(node.send(request).await.status, StatusCode::UNAUTHORIZED);
     assert_ne!(format!("Bearer {}", node.cookie()), old);
 
+    // Whoever still has the one from before reads the new one, and is never refused where nobody overtakes it.
+    let other = node.client();
+    for _ in 0..10 {
+        let _: DoneInfo = client.post("/v1/cookie/rotate", &json!({})).await.unwrap();
+        let _: StatusInfo = other.get("/v1/status").await.unwrap();
+    }
+
     let mut requests = JoinSet::new();
     for number in 0..60 {
         let client = node.client();
@@ -217,7 +224,7 @@ async fn a_rotated_cookie_is_another_and_clients_go_on() {
         // One that is overtaken twice in a row gives up; that is not every one.
         refused += usize::from(outcome.unwrap().is_err());
     }
-    assert!(refused < 60, "{refused}");
+    assert!(refused < 30, "{refused}");
     let _: StatusInfo = client.get("/v1/status").await.unwrap();
 }
 
