@@ -22,6 +22,9 @@ use crate::{
     types::{Answer, ErrorBody},
 };
 
+/// How often a cookie is read again that was rotated while a request was under way.
+const READ_AGAIN: usize = 3;
+
 /// The longest answer that is not a stream.
 const MAX_ANSWER: usize = 16 << 20;
 /// The longest line of a stream.
@@ -241,18 +244,27 @@ impl Client {
         }
     }
 
-    /// Sends one request; a cookie that was rotated in between is read again, once.
+    /// Sends one request; a cookie that was rotated in between is read again, a few times where it changes each time.
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let response = self.send_once(&method, path, body.clone()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        let (mut response, mut refused) = self.send_once(&method, path, body.clone()).await?;
+        for _ in 0..READ_AGAIN {
+            if response.status() != StatusCode::UNAUTHORIZED {
+                break;
+            }
+            let (next, cookie) = self.send_once(&method, path, body.clone()).await?;
+            response = next;
+            // One that has not changed is not this daemon's.
+            if cookie == refused {
+                break;
+            }
+            refused = cookie;
         }
-        self.send_once(&method, path, body).await
+        Ok(response)
     }
 
     async fn send_once(
@@ -260,7 +272,7 @@ impl Client {
         method: &Method,
         path: &str,
         body: Option<Bytes>,
-    ) -> Result<Response<Incoming>, ClientError> {
+    ) -> Result<(Response<Incoming>, String), ClientError> {
         let (mut sender, cookie) = self.connect().await?;
         let request = Request::builder()
             .method(method)
@@ -270,9 +282,8 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.unwrap_or_default()))
             .map_err(|error| ClientError::Broken(error.to_string()))?;
-        sender
-            .send_request(request)
-            .await
+        let sent = sender.send_request(request).await;
+        sent.map(|response| (response, cookie))
             .map_err(|error| ClientError::Broken(error.to_string()))
     }
 
